@@ -1,0 +1,332 @@
+"""The loop file: one model's improvement loop, validated.
+
+`load_loop` reads loops/<name>.yml and answers with a frozen `Loop`, or with a `LoopFileError` that names
+file, line, key and remedy. docs/loop-file.md explains the keys. Nothing here reads anything but the file.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError
+
+NAME = re.compile(r"^[a-z][a-z0-9_]{0,40}$")
+Name = str
+Share = float
+
+
+class LoopFileError(ValueError):
+    """A loop file that can't be used: every finding with file, line, key and remedy."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Owner(_Part):
+    team: str = Field(min_length=1)
+    name: str = Field(min_length=1)
+    contact: str = Field(min_length=3)
+    escalation: str = Field(min_length=3)
+
+
+class Label(_Part):
+    name: str
+    outcome: str
+    threshold: float
+    maturity_hours: int = Field(gt=0)
+    unresolved: Literal["exclude"]
+
+
+class Prediction(_Part):
+    lead_hours: float = Field(ge=0)
+    influences_outcome: bool
+
+
+class Source(_Part):
+    format: Literal["jsonl", "csv", "parquet"]
+    reference: bool = False
+
+
+class Reach(_Part):
+    lookback_days: int = Field(ge=0)
+    amend_days: int = Field(ge=0)
+    ahead_days: int = Field(ge=0)
+
+
+class Features(_Part):
+    table: str
+    numeric: tuple[str, ...] = Field(min_length=1)
+    categorical: dict[str, tuple[str, ...]] = {}
+    never: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Feature names in contract order: numeric, then categorical."""
+        return (*self.numeric, *self.categorical)
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Features:
+        twice = sorted({c for c in self.columns if self.columns.count(c) > 1})
+        if twice:
+            raise ValueError(f"feature listed twice: {', '.join(twice)}; name each once")
+        forbidden = sorted(set(self.columns) & set(self.never))
+        if forbidden:
+            raise ValueError(
+                f"{', '.join(forbidden)} is known only after the prediction; take it out of the features"
+            )
+        return self
+
+
+class Cohorts(_Part):
+    dimensions: tuple[str, ...] = Field(min_length=1)
+    min_units: int = Field(gt=0)
+    min_clusters: int = Field(gt=1)
+    pool_small_as: str
+
+
+class Metrics(_Part):
+    primary: Literal["log_loss", "brier"]
+    secondary: tuple[Literal["log_loss", "brier"], ...] = ()
+
+
+class Guardrail(_Part):
+    metric: Literal["rating", "brier", "log_loss", "latency_ms"]
+    kind: Literal["paired", "between_arms"]
+    better: Literal["higher", "lower"]
+    margin: float = Field(gt=0)
+    maturity_hours: int = Field(ge=0)
+    min_clusters: int = Field(gt=0)
+
+
+class RoutineTrigger(_Part):
+    max_age_days: int = Field(gt=0)
+
+
+class EventTrigger(_Part):
+    log_loss_margin: float = Field(gt=0)
+    window_days: int = Field(gt=1)
+    drift_js_distance: float = Field(gt=0, lt=1)
+    drift_features: int = Field(gt=0)
+    k_of_n_days: tuple[int, int]
+
+
+class UrgentTrigger(_Part):
+    worse_than_constant: bool
+    window_days: int = Field(gt=1)
+
+
+class TriggerLabels(_Part):
+    min_mature_share: Share = Field(gt=0, le=1)
+    min_rows: int = Field(gt=0)
+
+
+class Triggers(_Part):
+    cooldown_days: int = Field(ge=0)
+    routine: RoutineTrigger
+    event: EventTrigger
+    urgent: UrgentTrigger
+    labels: TriggerLabels
+
+
+class Training(_Part):
+    holdout_days: int = Field(gt=0)
+    embargo_days: int = Field(ge=0)
+    min_rows: int = Field(gt=0)
+    seed: int
+    params: dict[str, float | int]
+
+
+class EvaluationGates(_Part):
+    alpha: float = Field(gt=0, lt=0.5)
+    champion_margin: float = Field(ge=0)
+    baseline_margin: float = Field(ge=0)
+    cohort_margin: float = Field(gt=0)
+    calibration_error: float = Field(gt=0, lt=1)
+    single_feature_auc: float = Field(gt=0.5, lt=1)
+    latency_ms_per_1000: float = Field(gt=0)
+    model_megabytes: float = Field(gt=0)
+
+
+class Gates(_Part):
+    evaluation: EvaluationGates
+
+
+class Stage(_Part):
+    name: Name
+    share: Share = Field(ge=0, le=0.5)
+    min_days: int = Field(gt=0)
+
+
+class Rollout(_Part):
+    alpha: float = Field(gt=0, lt=0.5)
+    spending_power: float = Field(gt=0)
+    horizon_days: int = Field(gt=1)
+    min_clusters: int = Field(gt=1)
+    sample_ratio_alpha: float = Field(gt=0, lt=0.5)
+    rollback_alpha: float = Field(gt=0, lt=0.5)
+    stages: tuple[Stage, ...] = Field(min_length=2)
+
+    @field_validator("stages")
+    @classmethod
+    def _ramp(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        shares = [stage.share for stage in stages]
+        if shares[0] != 0:
+            raise ValueError("the first stage is the shadow: give it share 0.0")
+        if shares != sorted(shares):
+            raise ValueError("shares must not fall from one stage to the next")
+        return stages
+
+
+class Approvals(_Part):
+    promote: Literal["automatic", "owner"]
+    rollback: Literal["automatic", "owner"]
+    bootstrap: Literal["owner"]
+
+
+class Privacy(_Part):
+    redact_comments: Literal[True]
+    k_anonymity: int = Field(gt=1)
+
+
+class Policy(_Part):
+    score_bounds: tuple[float, float]
+    max_challenger_share: Share = Field(gt=0, le=0.5)
+    privacy: Privacy
+
+
+class Loop(_Part):
+    """One loop, as loops/<name>.yml declares it."""
+
+    loop: Name
+    goal: str = Field(min_length=10)
+    owner: Owner
+    label: Label
+    prediction: Prediction
+    unit: str
+    cluster: str
+    timezone: str
+    sources: dict[str, Source]
+    reach: Reach
+    features: Features
+    cohorts: Cohorts
+    metrics: Metrics
+    guardrails: tuple[Guardrail, ...] = Field(min_length=1)
+    triggers: Triggers
+    training: Training
+    gates: Gates
+    rollout: Rollout
+    approvals: Approvals
+    policy: Policy
+
+    @field_validator("loop")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not NAME.match(value):
+            raise ValueError("use lower-case letters, digits and underscores, starting with a letter")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Loop:
+        required = {"predictions", "outcomes", "feedback", "telemetry"}
+        missing = sorted(required - set(self.sources))
+        if missing:
+            raise ValueError(f"sources lacks {', '.join(missing)}: every loop has them")
+        unknown = sorted(set(self.cohorts.dimensions) - set(self.features.categorical))
+        if unknown:
+            raise ValueError(f"cohort dimension {', '.join(unknown)} is no categorical feature")
+        top = max(stage.share for stage in self.rollout.stages)
+        if top > self.policy.max_challenger_share:
+            raise ValueError(
+                f"a rollout stage gives the challenger {top:.0%}, policy.max_challenger_share allows "
+                f"{self.policy.max_challenger_share:.0%}"
+            )
+        if any(g.kind == "paired" for g in self.guardrails) and self.prediction.influences_outcome:
+            raise ValueError(
+                "a paired guardrail needs prediction.influences_outcome: false; compare between arms instead"
+            )
+        return self
+
+
+_REMEDY = {
+    "extra_forbidden": "unknown key: take it out, or correct its spelling",
+    "missing": "missing key: add it",
+    "too_short": "too few entries",
+}
+
+
+def _line(node: Any, path: tuple[Any, ...]) -> int:
+    """The 1-based line of the deepest part of `path` that the file has."""
+    line = 1
+    for key in path:
+        if isinstance(node, CommentedMap) and key in node:
+            line = node.lc.key(key)[0] + 1
+            node = node[key]
+        elif isinstance(node, CommentedSeq) and isinstance(key, int) and key < len(node):
+            line = node.lc.item(key)[0] + 1
+            node = node[key]
+        else:
+            break
+    return line
+
+
+def load_loop(path: Path) -> Loop:
+    """The loop that `path` declares.
+
+    Raises:
+        LoopFileError: not YAML, an unknown or missing key, a value out of range, a rollout without a
+            guardrail, a missing owner; each with file, line, key and remedy.
+    """
+    try:
+        tree = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LoopFileError(f"{path}: no such loop file") from None
+    except (MarkedYAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        raise LoopFileError(f"{path}:{line}: not YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(tree, dict):
+        raise LoopFileError(f"{path}:1: a loop file is a mapping of keys; this is {type(tree).__name__}")
+    try:
+        loop = Loop.model_validate(_plain(tree))
+    except ValidationError as error:
+        found = []
+        for item in error.errors():
+            where = item["loc"]
+            key = ".".join(str(part) for part in where) or "(file)"
+            remedy = _REMEDY.get(item["type"], item["msg"])
+            if where and where[0] == "guardrails" and item["type"] in ("missing", "too_short"):
+                remedy = "a rollout needs at least one guardrail: declare what must not get worse"
+            found.append(f"{path}:{_line(tree, where)}: {key}: {remedy}")
+        raise LoopFileError("\n".join(found)) from None
+    if loop.loop != path.stem:
+        raise LoopFileError(
+            f"{path}:{_line(tree, ('loop',))}: loop: is {loop.loop!r} but the file is named {path.stem!r}; "
+            "make them equal"
+        )
+    return loop
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    return node
+
+
+def load_loops(folder: Path) -> dict[str, Loop]:
+    """Every loop of `folder` by name, in name order.
+
+    Raises:
+        LoopFileError: a file is unusable, or the folder holds none.
+    """
+    loops = {path.stem: load_loop(path) for path in sorted(folder.glob("*.yml"))}
+    if not loops:
+        raise LoopFileError(f"{folder} holds no loop file; add <name>.yml")
+    return loops

@@ -1,0 +1,128 @@
+"""Where everything lives. The only module that reads environment variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Every variable that Ratchet reads, with what it means. `.env.example` lists the same names.
+VARIABLES = {
+    "RATCHET_ROOT": "the checkout: loops/, dbt/, dags/, expectations/ (default: found from this file)",
+    "RATCHET_HOME": "all state: warehouse, ledger, registry, landing (default: <root>/var)",
+    "RATCHET_WAREHOUSE_PATH": "the DuckDB file (default: <home>/warehouse/ratchet.duckdb)",
+    "RATCHET_LANDING_DIR": "where sources leave their files (default: <home>/landing)",
+    "RATCHET_LEDGER_URL": "SQLAlchemy URL of the decision ledger (default: SQLite under <home>)",
+    "RATCHET_MLFLOW_URI": "MLflow tracking and registry URI (default: SQLite under <home>)",
+    "RATCHET_LOCK_WAIT_SECONDS": "how long a process waits for the warehouse (default: 600)",
+    "RATCHET_PRELOAD": "1: the scheduler imports the heavy libraries once, for the tasks that it forks",
+    "RATCHET_THREADS": "threads of a model fit (default: 2)",
+    "RATCHET_SENSOR_POLL_SECONDS": "how often a deferred sensor looks again (default: 2)",
+}
+
+
+class SettingsError(ValueError):
+    """A setting is present but unusable; the message names it and what to do."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Resolved paths and URLs. Built by `load_settings`; never mutated."""
+
+    root: Path
+    home: Path
+    warehouse_path: Path
+    landing_dir: Path
+    ledger_url: str
+    mlflow_uri: str
+    lock_wait_seconds: float = 600.0
+    preload: bool = False
+    threads: int = 2
+    sensor_poll_seconds: float = 2.0
+
+    @property
+    def warehouse_lock_path(self) -> Path:
+        return self.warehouse_path.with_suffix(".lock")
+
+    @property
+    def snapshots_dir(self) -> Path:
+        return self.home / "snapshots"
+
+    @property
+    def published_dir(self) -> Path:
+        return self.home / "published"
+
+    @property
+    def routing_dir(self) -> Path:
+        return self.home / "routing"
+
+    @property
+    def candidates_dir(self) -> Path:
+        return self.home / "candidates"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        return self.home / "mlflow" / "artifacts"
+
+    @property
+    def gx_dir(self) -> Path:
+        return self.home / "gx"
+
+    @property
+    def dbt_target_dir(self) -> Path:
+        return self.home / "dbt" / "target"
+
+    @property
+    def dbt_log_dir(self) -> Path:
+        return self.home / "dbt" / "logs"
+
+    @property
+    def dbt_dir(self) -> Path:
+        return self.root / "dbt"
+
+    @property
+    def loops_dir(self) -> Path:
+        return self.root / "loops"
+
+    @property
+    def suites_dir(self) -> Path:
+        return self.root / "expectations" / "suites"
+
+
+def _number(env: Mapping[str, str], name: str, default: float, minimum: float) -> float:
+    raw = env.get(name, "")
+    if not raw:
+        return default
+    try:
+        value = float(raw)
+    except ValueError:
+        raise SettingsError(f"{name}={raw!r} is not a number; unset it or give one, like {default}") from None
+    if not value >= minimum:
+        raise SettingsError(f"{name}={raw!r} must be at least {minimum}")
+    return value
+
+
+def load_settings(env: Mapping[str, str] | None = None) -> Settings:
+    """Settings from the environment (or from `env`, for tests).
+
+    Raises:
+        SettingsError: a number is not a number or out of range, or the root holds no loops/.
+    """
+    env = os.environ if env is None else env
+    root = Path(env.get("RATCHET_ROOT") or Path(__file__).resolve().parents[2]).resolve()
+    if not (root / "loops").is_dir():
+        raise SettingsError(f"{root} has no loops/ folder; set RATCHET_ROOT to the checkout of Ratchet")
+    home = Path(env.get("RATCHET_HOME") or root / "var").resolve()
+    return Settings(
+        root=root,
+        home=home,
+        warehouse_path=Path(env.get("RATCHET_WAREHOUSE_PATH") or home / "warehouse" / "ratchet.duckdb"),
+        landing_dir=Path(env.get("RATCHET_LANDING_DIR") or home / "landing"),
+        ledger_url=env.get("RATCHET_LEDGER_URL") or f"sqlite:///{home / 'ledger' / 'ledger.db'}",
+        mlflow_uri=env.get("RATCHET_MLFLOW_URI") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
+        lock_wait_seconds=_number(env, "RATCHET_LOCK_WAIT_SECONDS", 600.0, 0.0),
+        preload=env.get("RATCHET_PRELOAD") == "1",
+        threads=int(_number(env, "RATCHET_THREADS", 2, 1)),
+        sensor_poll_seconds=_number(env, "RATCHET_SENSOR_POLL_SECONDS", 2.0, 0.1),
+    )
