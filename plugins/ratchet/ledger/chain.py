@@ -1,0 +1,116 @@
+"""Entries and their hash chain: pure functions, no database.
+
+An entry's hash is SHA-256 over the canonical JSON (sorted keys, no spaces, UTF-8) of all its other fields,
+the previous entry's hash among them. Changing, removing or reordering an entry breaks the chain there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+GENESIS = "0" * 64
+
+
+class LedgerValueError(ValueError):
+    """A payload holds something that JSON can't say exactly; the message names its path."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One decision. `as_of` is the time it was judged at, `recorded_at` the clock when it was written (UTC)."""
+
+    seq: int
+    loop: str
+    kind: str
+    key: str
+    as_of: str
+    recorded_at: str
+    actor: str
+    payload: dict[str, Any]
+    previous_hash: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome of walking the chain. `problem` is None when every entry checked out."""
+
+    entries: int
+    head: str
+    problem: str | None
+
+    @property
+    def ok(self) -> bool:
+        return self.problem is None and self.entries > 0
+
+
+def plain(value: Any, path: str = "payload") -> Any:
+    """`value` in JSON's own types; dates as ISO text, NaN and infinity as None.
+
+    Raises:
+        LedgerValueError: an object of another type; the message names its path.
+    """
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {str(k): plain(v, f"{path}.{k}") for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items = sorted(value) if isinstance(value, (set, frozenset)) else value
+        return [plain(v, f"{path}[{i}]") for i, v in enumerate(items)]
+    item = getattr(value, "item", None)
+    if callable(item):  # NumPy scalars
+        return plain(item(), path)
+    raise LedgerValueError(f"{path}: {type(value).__name__} can't be written to the ledger; give plain values")
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of `value`: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def entry_hash(fields: dict[str, Any]) -> str:
+    """SHA-256 (hex) of an entry's fields without `hash`."""
+    return hashlib.sha256(canonical(fields).encode()).hexdigest()
+
+
+def sealed(
+    *, seq: int, loop: str, kind: str, key: str, as_of: str, recorded_at: str, actor: str,
+    payload: dict[str, Any], previous_hash: str,
+) -> Entry:
+    """The entry with its hash."""
+    fields: dict[str, Any] = {
+        "seq": seq, "loop": loop, "kind": kind, "key": key, "as_of": as_of, "recorded_at": recorded_at,
+        "actor": actor, "payload": payload, "previous_hash": previous_hash,
+    }
+    return Entry(**fields, hash=entry_hash(fields))
+
+
+def verify_chain(entries: Iterable[Entry]) -> Verification:
+    """Walk `entries` in order and say where the chain first breaks, if it does.
+
+    An empty ledger is not a verified one: `ok` is False, since nothing was looked at.
+    """
+    previous, count = GENESIS, 0
+    for entry in entries:
+        count += 1
+        if entry.seq != count:
+            return Verification(count, previous, f"entry {entry.seq} stands where {count} should: one is missing")
+        if entry.previous_hash != previous:
+            return Verification(count, previous, f"entry {entry.seq} does not follow the one before it")
+        fields = {k: v for k, v in entry.__dict__.items() if k != "hash"}
+        if entry_hash(fields) != entry.hash:
+            return Verification(count, previous, f"entry {entry.seq} ({entry.kind}) was changed after it was written")
+        previous = entry.hash
+    return Verification(count, previous, None)

@@ -1,0 +1,118 @@
+"""What the ledger says is true now: who serves, what is on trial, which request is open.
+
+Pure: a fold over a loop's entries in order. The kinds of entry and what each does to the state:
+
+- `bootstrap`          the first champion serves; refused by its writer once a champion ever existed
+- `trigger`            a retrain was requested or refused
+- `training`           a candidate was fitted from a snapshot
+- `evaluation`         the candidate passed (then it is offered) or was refused (then the request is closed)
+- `rollout_started`    a challenger is on trial
+- `rollout_decision`   one daily look: hold, advance, promote, roll_back or inconclusive
+- `rollout_applied`    the decision that ended a step took effect
+- `gate`, `health`, `drill`   evidence; they change nothing here
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from ratchet.ledger.chain import Entry
+
+
+@dataclass(frozen=True)
+class Request:
+    """An open retrain request."""
+
+    key: str
+    tier: str
+    reason: str
+    as_of: datetime
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A running rollout, as its entries left it. Stage changes take effect at the next scoring run."""
+
+    experiment_id: str
+    champion_version: int
+    challenger_version: int
+    started_as_of: datetime
+    stage: str
+    stage_since: datetime
+    looks: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """Everything that a decision may depend on besides the day's sums."""
+
+    champion_version: int | None = None
+    champion_since: datetime | None = None
+    last_trained_as_of: datetime | None = None
+    last_request_as_of: datetime | None = None
+    request: Request | None = None
+    rollout: Rollout | None = None
+    retired_versions: tuple[int, ...] = ()
+    promoted_versions: tuple[int, ...] = ()
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def fold(entries: Iterable[Entry]) -> LoopState:
+    """The state after `entries` (one loop's, in order)."""
+    state = LoopState()
+    for entry in entries:
+        state = _apply(state, entry)
+    return state
+
+
+def _apply(state: LoopState, entry: Entry) -> LoopState:
+    data, as_of = entry.payload, _time(entry.as_of)
+    match entry.kind:
+        case "bootstrap":
+            version = int(data["model_version"])
+            return replace(
+                state, champion_version=version, champion_since=as_of, last_trained_as_of=as_of,
+                promoted_versions=(version,), request=None,
+            )
+        case "trigger" if data["action"] == "request":
+            request = Request(entry.key, data["tier"], data["reason"], as_of)
+            return replace(state, request=request, last_request_as_of=as_of)
+        case "evaluation" if data["verdict"] != "pass" and state.request and data["request"] == state.request.key:
+            return replace(state, request=None)
+        case "rollout_started":
+            rollout = Rollout(
+                data["experiment_id"], int(data["champion_version"]), int(data["challenger_version"]), as_of,
+                data["stage"], as_of,
+            )
+            # A refused candidate did not refresh the model; one on trial counts as trained.
+            return replace(state, rollout=rollout, request=None, last_trained_as_of=as_of)
+        case "rollout_decision" if state.rollout and state.rollout.experiment_id == data["experiment_id"]:
+            look = {"day": data["day"], "action": data["action"], **(data.get("look") or {})}
+            return replace(state, rollout=replace(state.rollout, looks=(*state.rollout.looks, look)))
+        case "rollout_applied" if state.rollout and state.rollout.experiment_id == data["experiment_id"]:
+            return _applied(state, state.rollout, data, as_of)
+        case _:
+            return state
+
+
+def _applied(state: LoopState, rollout: Rollout, data: dict[str, Any], as_of: datetime) -> LoopState:
+    match data["action"]:
+        case "promote":
+            return replace(
+                state, champion_version=rollout.challenger_version, champion_since=as_of, rollout=None,
+                promoted_versions=(*state.promoted_versions, rollout.challenger_version),
+            )
+        case "roll_back" | "inconclusive":
+            return replace(
+                state, rollout=None, retired_versions=(*state.retired_versions, rollout.challenger_version)
+            )
+        case "advance":
+            return replace(state, rollout=replace(rollout, stage=data["stage"], stage_since=as_of))
+        case _:
+            return state

@@ -1,0 +1,143 @@
+"""The ledger's database: SQLite by default, Postgres by a URL. Entries are appended, never changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from ratchet.ledger.chain import GENESIS, Entry, Verification, plain, sealed, verify_chain
+from ratchet.ledger.schema import ENTRIES
+
+_ADVISORY_LOCK = 0x5261_7463  # "Ratc": one writer at a time on Postgres
+
+
+class LedgerConflict(RuntimeError):
+    """An entry of this key exists and says something else."""
+
+
+class Ledger:
+    """Append to, read and verify the ledger at `url`.
+
+    A (loop, key) pair names one decision for good: appending it again returns the first entry, so a task
+    that is retried after it had recorded its decision changes nothing.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        options: dict[str, Any] = {}
+        if url.startswith("sqlite"):
+            options["connect_args"] = {"timeout": 60}
+        # A task holds the ledger for milliseconds; pooled connections would only outlive a fork.
+        self._engine = sa.create_engine(url, poolclass=sa.pool.NullPool, **options)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        with self._engine.connect() as connection:
+            if connection.dialect.name == "sqlite":
+                # pysqlite would begin only at the first write: two readers of the same head would fork the chain.
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+                connection.exec_driver_sql("begin immediate")
+                try:
+                    yield connection
+                except BaseException:
+                    connection.exec_driver_sql("rollback")
+                    raise
+                connection.exec_driver_sql("commit")
+            else:
+                with connection.begin():
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+                    yield connection
+
+    def append(
+        self, *, loop: str, kind: str, key: str, as_of: datetime, payload: dict[str, Any], actor: str = "ratchet",
+        exact: bool = False,
+    ) -> Entry:
+        """Record one decision and return its entry; the earlier entry when (loop, key) is known.
+
+        Raises:
+            LedgerConflict: with `exact`, the known entry has another kind or payload.
+            LedgerValueError: the payload is not plain data.
+        """
+        content = plain(payload)
+        with self._writing() as connection:
+            known = connection.execute(
+                sa.select(ENTRIES).where(ENTRIES.c.loop == loop, ENTRIES.c.key == key)
+            ).first()
+            if known is not None:
+                entry = _entry(known)
+                if exact and (entry.kind != kind or entry.payload != content):
+                    raise LedgerConflict(f"ledger entry {entry.seq} ({loop}, {key}) already says something else")
+                return entry
+            head = connection.execute(
+                sa.select(ENTRIES.c.seq, ENTRIES.c.hash).order_by(ENTRIES.c.seq.desc()).limit(1)
+            ).first()
+            entry = sealed(
+                seq=head.seq + 1 if head else 1,
+                loop=loop,
+                kind=kind,
+                key=key,
+                as_of=as_of.isoformat(timespec="seconds"),
+                recorded_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                actor=actor,
+                payload=content,
+                previous_hash=head.hash if head else GENESIS,
+            )
+            connection.execute(
+                ENTRIES.insert().values(
+                    **{**entry.__dict__, "payload": json.dumps(entry.payload, sort_keys=True, ensure_ascii=False)}
+                )
+            )
+        return entry
+
+    def entries(self, loop: str | None = None, kinds: Sequence[str] = ()) -> list[Entry]:
+        """Entries in order, of one loop and of the given kinds when asked."""
+        query = sa.select(ENTRIES).order_by(ENTRIES.c.seq)
+        if loop is not None:
+            query = query.where(ENTRIES.c.loop == loop)
+        if kinds:
+            query = query.where(ENTRIES.c.kind.in_(list(kinds)))
+        with self._engine.connect() as connection:
+            return [_entry(row) for row in connection.execute(query)]
+
+    def find(self, loop: str, key: str) -> Entry | None:
+        """The entry of this key, or None."""
+        with self._engine.connect() as connection:
+            row = connection.execute(
+                sa.select(ENTRIES).where(ENTRIES.c.loop == loop, ENTRIES.c.key == key)
+            ).first()
+        return None if row is None else _entry(row)
+
+    def verify(self) -> Verification:
+        """Walk the whole chain."""
+        return verify_chain(self.entries())
+
+
+def _entry(row: Any) -> Entry:
+    fields = dict(row._mapping)
+    return Entry(**{**fields, "payload": json.loads(fields["payload"])})
+
+
+def migrate(url: str) -> None:
+    """Bring the ledger's schema to the newest version (creates the database file if it is SQLite)."""
+    from alembic import command
+    from alembic.config import Config
+
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+    with engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            # Readers (status, pages) must not hold a writing task back.
+            connection.exec_driver_sql("pragma journal_mode=wal")
+            connection.commit()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
