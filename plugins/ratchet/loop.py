@@ -7,6 +7,7 @@ file, line, key and remedy. docs/loop-file.md explains the keys. Nothing here re
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +47,11 @@ class Label(_Part):
 class Prediction(_Part):
     lead_hours: float = Field(ge=0)
     influences_outcome: bool
+
+
+class DataSpan(_Part):
+    start: date
+    end: date | None = None
 
 
 class Source(_Part):
@@ -208,6 +214,7 @@ class Loop(_Part):
     owner: Owner
     label: Label
     prediction: Prediction
+    data_span: DataSpan
     unit: str
     cluster: str
     timezone: str

@@ -1,0 +1,32 @@
+"""After a run, four planted bad candidates were each refused, and the ledger says by which gate.
+
+1. `drill_gates` takes the newest training snapshot, plants a fault in it (labels shuffled, stale rows, a column
+   known only after departure, one cohort harmed), fits, and sends each candidate to the same judge as a real
+   one. None is ever registered.
+
+It fails when a planted candidate passes, or is refused for another reason than its fault: then the gates
+can't be trusted, and `docs/runbooks/gate-blocked.md` says what to do. Start it by hand or on a calendar.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import dag
+from airflow.timetables.interval import CronDataIntervalTimetable
+from ratchet_dags import defaults
+
+from ratchet.airflow.loops import declared_loops
+from ratchet.airflow.tasks import drill_gates
+
+for loop in declared_loops():
+
+    @dag(
+        dag_id=f"{loop.loop}__drill_gates",
+        schedule=CronDataIntervalTimetable("0 6 * * 1", timezone="UTC"),
+        params=defaults.AS_OF,
+        **defaults.of(loop, __doc__, minutes=30),
+    )
+    def drill() -> None:
+        """Drill."""
+        drill_gates(loop.loop)
+
+    drill()

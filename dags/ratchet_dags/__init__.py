@@ -1,0 +1,1 @@
+"""What the DAG files share: the map of assets and the defaults. Contains no DAG."""

@@ -1,0 +1,51 @@
+"""Defaults of every DAG: owner, retries, time limits, tags. What must stay out of here: DAGs and rules."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Param
+
+if TYPE_CHECKING:
+    from ratchet.loop import Loop
+
+#: One slot: a DuckDB file has one writing process, and a reader keeps the writer out.
+WAREHOUSE_POOL = "warehouse"
+
+_DATE = r"^\d{4}-\d{2}-\d{2}$"
+
+#: A range of received dates; empty means the run's own partition.
+RANGE = {
+    "start": Param(None, type=["null", "string"], pattern=_DATE, title="First received date",
+                   description="Lands a range in one task. Leave empty for the run's own partition."),
+    "end": Param(None, type=["null", "string"], pattern=_DATE, title="Last received date (inclusive)"),
+}
+
+#: The time that a hand-started run is judged at; asset-started runs take it from the event.
+AS_OF = {
+    "as_of": Param(None, type=["null", "string"], pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}$",
+                   title="As-of (UTC)", description="Judge as of this time. Leave empty to take it from the event."),
+}
+
+
+def of(loop: Loop, doc: str | None, *, minutes: int) -> dict[str, Any]:
+    """Keyword arguments of `@dag` for a stage of `loop`; a task may take `minutes` at most."""
+    start = datetime.combine(loop.data_span.start, datetime.min.time(), tzinfo=UTC)
+    end = loop.data_span.end
+    return {
+        "start_date": start,
+        # A replayed past makes no runs for today: no timetable run starts after the span's end.
+        "end_date": None if end is None else datetime.combine(end, datetime.min.time(), tzinfo=UTC),
+        "catchup": False,
+        "max_active_runs": 1,
+        "tags": ["ratchet", loop.loop],
+        "owner_links": {loop.owner.team: f"mailto:{loop.owner.contact}"},
+        "doc_md": doc,
+        "default_args": {
+            "owner": loop.owner.team,
+            "retries": 1,
+            "retry_delay": timedelta(seconds=5),
+            "execution_timeout": timedelta(minutes=minutes),
+        },
+    }

@@ -1,0 +1,45 @@
+"""Sensors that defer: a waiting task holds no worker slot, and says what it waits for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import BaseSensorOperator
+
+
+class ConditionSensor(BaseSensorOperator):
+    """Waits, deferred, until a condition of the loop holds: `request`, `labels` or `gates`.
+
+    Already true: succeeds at once, without a round through the triggerer.
+    """
+
+    template_fields = ("loop", "condition")
+
+    def __init__(self, *, loop: str, condition: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.loop = loop
+        self.condition = condition
+
+    def execute(self, context: Any) -> str:
+        """The reason why the wait is over; else defers."""
+        from ratchet.airflow.loops import loop_named
+        from ratchet.airflow.triggers import ConditionTrigger
+        from ratchet.settings import load_settings
+        from ratchet.stages.conditions import check
+
+        settings, mode = load_settings(), context["params"].get("mode", "retrain")
+        readiness = check(settings, loop_named(self.loop), self.condition, mode)
+        if readiness.ready:
+            self.log.info("ready: %s", readiness.reason)
+            return readiness.reason
+        self.log.info("waiting: %s", readiness.reason)
+        self.defer(
+            trigger=ConditionTrigger(self.loop, self.condition, mode, settings.sensor_poll_seconds),
+            method_name="resume",
+        )
+        raise AssertionError("unreachable: defer always raises")
+
+    def resume(self, context: Any, event: dict[str, str]) -> str:
+        """The trigger's reason, logged."""
+        self.log.info("ready: %s", event["reason"])
+        return event["reason"]

@@ -1,0 +1,220 @@
+"""The tasks of every DAG: each reads its window or as-of, calls one stage and returns a small summary.
+
+What must stay out of here: rules, SQL, frames. A task's summary goes to XCom, so it holds counts, keys and
+dates only.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from typing import Any
+
+from airflow.sdk import get_current_context, task
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from ratchet.airflow import windows
+from ratchet.airflow.loops import loop_named
+from ratchet.settings import load_settings
+
+_log = logging.getLogger("ratchet.task")
+
+
+def _announce(name: str, extra: dict[str, Any]) -> None:
+    """Let the asset `<name>` behind this task's alias have an event; without the call it has none."""
+    from airflow.sdk import Asset, AssetAlias
+
+    loop, _, asset = name.partition("__")
+    events = get_current_context()["outlet_events"]
+    events[AssetAlias(name=f"{name}__when_any")].add(Asset(name=name, uri=f"ratchet://{loop}/{asset}"), extra=extra)
+
+
+def _stamp(name: str, extra: dict[str, Any]) -> None:
+    """Give the event of this task's outlet `<name>` its as-of."""
+    from airflow.sdk import Asset
+
+    loop, _, asset = name.partition("__")
+    get_current_context()["outlet_events"][Asset(name=name, uri=f"ratchet://{loop}/{asset}")].extra.update(extra)
+
+
+@task
+def land_files(loop_name: str) -> dict[str, Any]:
+    """Land the window's files of every source."""
+    from ratchet.stages.ingest import land
+
+    window = windows.window_of(get_current_context())
+    return land(load_settings(), loop_named(loop_name), window.start, window.end, _log.info)
+
+
+@task
+def gate_landing(loop_name: str) -> dict[str, Any]:
+    """Judge the window's raw partitions; announce them when at least one is green."""
+    from ratchet.stages.ingest import judge_landing
+
+    window = windows.window_of(get_current_context())
+    judged = judge_landing(load_settings(), loop_named(loop_name), window.start, window.end, window.as_of, _log.info)
+    if judged["green"]:
+        _announce(f"{loop_name}__raw_events", {"as_of": judged["as_of"]})
+    return judged
+
+
+@task(retries=0)
+def hold_blocked(judged: dict[str, Any]) -> str:
+    """Fail when a partition was blocked: it stays out of the warehouse until it is landed again or released."""
+    if judged["blocked"]:
+        raise AirflowFailException(f"{len(judged['blocked'])} partitions are held: {'; '.join(judged['blocked'][:5])}")
+    return f"{judged['green']} partitions are green"
+
+
+@task.short_circuit
+def collect_dirty(loop_name: str) -> dict[str, Any] | None:
+    """Take the dirty list; stop the run here when there is nothing to build."""
+    from ratchet.stages.build import collect
+
+    return collect(load_settings(), loop_named(loop_name), _log.info)
+
+
+@task
+def gate_features(loop_name: str) -> dict[str, Any]:
+    """Judge the feature partitions that were built."""
+    from ratchet.stages.build import judge_features
+
+    as_of = windows.as_of(get_current_context())
+    return judge_features(load_settings(), loop_named(loop_name), as_of, _log.info)
+
+
+@task
+def publish_partitions(loop_name: str) -> dict[str, Any]:
+    """Let consumers see the green partitions; announce facts when predictions or answers were among them."""
+    from ratchet.stages.build import publish
+
+    as_of = windows.as_of(get_current_context())
+    published = publish(load_settings(), loop_named(loop_name), as_of, _log.info)
+    _stamp(f"{loop_name}__features", {"as_of": as_of.isoformat()})
+    if published["judgeable"]:
+        _announce(f"{loop_name}__judgeable", {"as_of": as_of.isoformat()})
+    return published
+
+
+@task
+def measure_health(loop_name: str) -> dict[str, Any]:
+    """Write the health record of the served model."""
+    from ratchet.stages.monitor import measure
+
+    return measure(load_settings(), loop_named(loop_name), windows.as_of(get_current_context()), _log.info)
+
+
+@task
+def decide_retrain(loop_name: str) -> dict[str, Any]:
+    """Apply the trigger policy; announce the request it opens."""
+    from ratchet.stages.monitor import decide
+
+    as_of = windows.as_of(get_current_context())
+    decided = decide(load_settings(), loop_named(loop_name), as_of, _log.info)
+    _stamp(f"{loop_name}__health", {"as_of": as_of.isoformat()})
+    if decided["request"]:
+        _announce(
+            f"{loop_name}__retrain_request", {"as_of": as_of.isoformat(), "request": decided["request"]}
+        )
+    return decided
+
+
+def _job(loop_name: str) -> Any:
+    from ratchet.stages.jobs import job_for
+
+    context = get_current_context()
+    mode = context["params"].get("mode", "retrain")
+    as_of: datetime | None = windows.as_of(context) if mode == "bootstrap" else None
+    requests = [
+        event.extra["request"]
+        for events in (context.get("triggering_asset_events") or {}).values()
+        for event in events
+        if event.extra.get("request")
+    ]
+    return job_for(load_settings(), loop_named(loop_name), mode, as_of, requests[-1] if requests else None)
+
+
+@task
+def take_snapshot(loop_name: str) -> dict[str, Any]:
+    """Freeze the training rows of the open request."""
+    from ratchet.stages.train import take_snapshot as stage
+
+    return stage(load_settings(), loop_named(loop_name), _job(loop_name), _log.info)
+
+
+@task(retries=0)
+def gate_training(loop_name: str) -> dict[str, Any]:
+    """Judge the snapshot; a blocked one ends the run and closes the request with the reason."""
+    from ratchet.stages.train import judge_snapshot
+
+    judged = judge_snapshot(load_settings(), loop_named(loop_name), _job(loop_name), _log.info)
+    if judged["verdict"] == "block":
+        raise AirflowFailException(f"the snapshot is blocked: {'; '.join(judged['reasons'][:5])}")
+    return judged
+
+
+@task
+def fit_candidate(loop_name: str) -> dict[str, Any]:
+    """Fit the candidate: on the rows before the holdout for the judge, on all rows for serving."""
+    from ratchet.stages.train import fit
+
+    return fit(load_settings(), loop_named(loop_name), _job(loop_name), _log.info)
+
+
+@task
+def evaluate_candidate(loop_name: str) -> dict[str, Any]:
+    """Judge the candidate on later rows; the verdict is a ledger entry."""
+    from ratchet.stages.train import evaluate
+
+    return evaluate(load_settings(), loop_named(loop_name), _job(loop_name), _log.info)
+
+
+@task
+def offer_challenger(loop_name: str) -> dict[str, Any]:
+    """Register the candidate that passed and put it on trial; skip a refused one."""
+    from ratchet.stages.train import offer
+
+    offered = offer(load_settings(), loop_named(loop_name), _job(loop_name), _log.info)
+    if not offered["offered"]:
+        raise AirflowSkipException(offered["reason"])
+    _announce(f"{loop_name}__challenger", {"as_of": offered["as_of"], "version": offered["version"]})
+    return offered
+
+
+@task
+def score_units(loop_name: str) -> dict[str, Any]:
+    """Score the window's units with the arm's model and, silently, with the other."""
+    from ratchet.stages.score import score
+
+    window = windows.window_of(get_current_context())
+    return score(load_settings(), loop_named(loop_name), window.start, window.end, _log.info)
+
+
+@task.short_circuit
+def decide_rollout(loop_name: str) -> dict[str, Any] | None:
+    """Judge each day since the last look; stop the run here when no rollout runs."""
+    from ratchet.stages.rollout import decide
+
+    as_of = windows.as_of(get_current_context())
+    return decide(load_settings(), loop_named(loop_name), as_of, _log.info)
+
+
+@task
+def apply_rollout(loop_name: str, decided: dict[str, Any]) -> dict[str, Any]:
+    """Carry out the decision that `decide_rollout` recorded."""
+    from ratchet.stages.rollout import apply
+
+    applied = apply(load_settings(), loop_named(loop_name), decided["decision"], _log.info)
+    _stamp(f"{loop_name}__routing", {"as_of": applied["as_of"]})
+    return applied
+
+
+@task(retries=0)
+def drill_gates(loop_name: str) -> dict[str, Any]:
+    """Send four planted bad candidates to the judge; fail when one is not refused for its fault."""
+    from ratchet.stages.drill import drill
+
+    drilled = drill(load_settings(), loop_named(loop_name), _log.info)
+    if drilled["failed"]:
+        raise AirflowFailException(f"the gates let through or misnamed: {', '.join(drilled['failed'])}")
+    return drilled

@@ -1,0 +1,47 @@
+"""The trigger behind the deferred sensors: looks at published summaries and the ledger, never at the warehouse."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+_log = logging.getLogger("ratchet.trigger")
+
+
+class ConditionTrigger(BaseTrigger):
+    """Fires when `condition` of `loop` holds; logs the reason each time that it changes while it does not."""
+
+    def __init__(self, loop: str, condition: str, mode: str, poll_seconds: float) -> None:
+        super().__init__()
+        self.loop = loop
+        self.condition = condition
+        self.mode = mode
+        self.poll_seconds = poll_seconds
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """The class path and the arguments that make this trigger again in the triggerer."""
+        return (
+            "ratchet.airflow.triggers.ConditionTrigger",
+            {"loop": self.loop, "condition": self.condition, "mode": self.mode, "poll_seconds": self.poll_seconds},
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look every `poll_seconds`; one event, when the condition holds."""
+        from ratchet.airflow.loops import loop_named
+        from ratchet.settings import load_settings
+        from ratchet.stages.conditions import check
+
+        settings, loop, said = load_settings(), loop_named(self.loop), None
+        while True:
+            readiness = await asyncio.to_thread(check, settings, loop, self.condition, self.mode)
+            if readiness.ready:
+                yield TriggerEvent({"reason": readiness.reason})
+                return
+            if readiness.reason != said:
+                said = readiness.reason
+                _log.info("waiting: %s", said)
+            await asyncio.sleep(self.poll_seconds)

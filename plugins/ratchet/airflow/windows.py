@@ -1,0 +1,68 @@
+"""What a run is about: its received dates and its as-of, from the partition, the parameters or the event.
+
+No clock is read: a run that says none of the three ends with an error that names what to give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+
+@dataclass(frozen=True)
+class Window:
+    """Received dates, both inclusive, and the moment after the last of them (UTC, naive)."""
+
+    start: date
+    end: date
+
+    @property
+    def as_of(self) -> datetime:
+        return datetime.combine(self.end + timedelta(days=1), time.min)
+
+
+def _date(params: Mapping[str, Any], name: str) -> date:
+    try:
+        return date.fromisoformat(str(params[name]))
+    except ValueError:
+        raise AirflowFailException(f"parameter {name}={params[name]!r} is no date; give YYYY-MM-DD") from None
+
+
+def window_of(context: Mapping[str, Any]) -> Window:
+    """The run's range of received dates: its parameters `start` and `end`, else its partition."""
+    params = context["params"]
+    given = [name for name in ("start", "end") if params.get(name)]
+    if len(given) == 1:
+        raise AirflowFailException(f"parameter {given[0]} is given alone; give both start and end, or neither")
+    if given:
+        window = Window(_date(params, "start"), _date(params, "end"))
+        if window.start > window.end:
+            raise AirflowFailException(f"start {window.start} is after end {window.end}; swap them")
+        return window
+    partition = context.get("data_interval_start") or context.get("logical_date")
+    if partition is None:
+        raise AirflowFailException("the run has no partition; give the parameters start and end")
+    return Window(partition.date(), partition.date())
+
+
+def as_of(context: Mapping[str, Any]) -> datetime:
+    """The run's as-of (UTC, naive): its parameter, else the latest of its triggering events."""
+    given = context["params"].get("as_of")
+    if given:
+        try:
+            return datetime.fromisoformat(given).replace(tzinfo=None)
+        except ValueError:
+            raise AirflowFailException(f"parameter as_of={given!r} is no time; give YYYY-MM-DDTHH:MM:SS") from None
+    found = [
+        datetime.fromisoformat(event.extra["as_of"])
+        for events in (context.get("triggering_asset_events") or {}).values()
+        for event in events
+        if event.extra.get("as_of")
+    ]
+    if not found:
+        raise AirflowFailException("the run was started by no event that carries an as-of; give the parameter as_of")
+    return max(found)

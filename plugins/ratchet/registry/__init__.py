@@ -1,0 +1,1 @@
+"""The model registry (MLflow): versions, aliases, and artifacts that are checked before they are read."""

@@ -1,0 +1,1 @@
+"""Batch scoring, and the routing file that says which model serves whom."""
