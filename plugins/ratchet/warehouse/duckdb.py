@@ -1,0 +1,115 @@
+"""The warehouse in one DuckDB file. Opened only under the advisory lock."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from ratchet.settings import Settings
+from ratchet.warehouse.lock import warehouse_lock
+from ratchet.warehouse.protocol import Warehouse, WarehouseError, checked_column, checked_table
+
+# Times are stored as UTC without zone; a session in another zone would shift every cast. Extensions are
+# never fetched: nothing here needs one, and a task must not download code.
+_SESSION = (
+    "set TimeZone = 'UTC'",
+    "set autoinstall_known_extensions = false",
+    "set autoload_known_extensions = false",
+)
+
+
+class DuckDBWarehouse:
+    """A `Warehouse` over one DuckDB connection; one thread uses it at a time."""
+
+    def __init__(self, connection: Any, *, read_only: bool = False) -> None:
+        self._connection = connection
+        self.read_only = read_only
+        self._depth = 0
+        for statement in _SESSION:
+            connection.execute(statement)
+
+    def frame(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
+        found: pd.DataFrame = self._connection.execute(sql, list(params)).df()
+        return found
+
+    def execute(self, sql: str, params: Sequence[Any] = ()) -> None:
+        self._connection.execute(sql, list(params))
+
+    def scalar(self, sql: str, params: Sequence[Any] = ()) -> Any:
+        row = self._connection.execute(sql, list(params)).fetchone()
+        return None if row is None else row[0]
+
+    def append(self, table: str, frame: pd.DataFrame) -> int:
+        checked_table(table)
+        if frame.empty:
+            return 0
+        columns = ", ".join(f'"{checked_column(str(name))}"' for name in frame.columns)
+        self._connection.register("_ratchet_append", pa.Table.from_pandas(frame, preserve_index=False))
+        try:
+            # Identifiers were checked above; values travel as Arrow.
+            self._connection.execute(f"insert into {table} ({columns}) select {columns} from _ratchet_append")  # noqa: S608
+        finally:
+            self._connection.unregister("_ratchet_append")
+        return len(frame)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        if self._depth == 0:
+            self._connection.execute("begin transaction")
+        self._depth += 1
+        try:
+            yield
+        except BaseException:
+            if self._depth == 1:
+                self._connection.execute("rollback")
+            raise
+        else:
+            if self._depth == 1:
+                self._connection.execute("commit")
+        finally:
+            self._depth -= 1
+
+
+# Connections that this process has open, by file and thread: a second open of the same file in one thread is
+# the same connection, so that code inside a transaction sees what the transaction wrote.
+_open: dict[tuple[Path, int], DuckDBWarehouse] = {}
+
+
+@contextmanager
+def open_warehouse(settings: Settings, *, purpose: str, read_only: bool = False) -> Iterator[Warehouse]:
+    """The warehouse, under its lock; `purpose` is what another process that waits is told.
+
+    Re-entrant within a process: a nested call in the same thread answers with the same connection. The file
+    and its folder are created, unless `read_only`.
+
+    Raises:
+        WarehouseLocked: another process holds it for longer than the wait in the settings.
+        WarehouseError: `read_only`, and no warehouse was ever written; or a nested call wants to write where
+            the outer one opened for reading.
+    """
+    with warehouse_lock(settings, purpose):
+        path = settings.warehouse_path.resolve()
+        key = (path, threading.get_ident())
+        outer = _open.get(key)
+        if outer is not None:
+            if outer.read_only and not read_only:
+                raise WarehouseError(f"{path} is open for reading here; {purpose} must open it for writing first")
+            yield outer
+            return
+        if read_only and not path.exists():
+            raise WarehouseError(f"{path} does not exist yet; land a partition first (ingest_events)")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = duckdb.connect(str(path), read_only=read_only)
+        try:
+            _open[key] = warehouse = DuckDBWarehouse(connection, read_only=read_only)
+            yield warehouse
+        finally:
+            _open.pop(key, None)
+            connection.close()

@@ -1,0 +1,58 @@
+"""The warehouse's own book-keeping: what landed, what is dirty, which partitions are green.
+
+dbt reads these tables as sources and writes none of them.
+"""
+
+from __future__ import annotations
+
+from ratchet.warehouse.protocol import Warehouse
+
+_TABLES = {
+    "ops.landings": """
+        loop varchar not null, source varchar not null, received_date date not null,
+        file_name varchar not null, file_sha256 varchar not null,
+        rows_read integer not null, rows_landed integer not null,
+        rows_quarantined integer not null, rows_duplicate integer not null,
+        primary key (loop, source, received_date, file_name, file_sha256)""",
+    "ops.dirty_partitions": """
+        loop varchar not null, source varchar not null, received_date date not null,
+        primary key (loop, source, received_date)""",
+    "ops.partition_gates": """
+        loop varchar not null, border varchar not null, table_name varchar not null,
+        partition_date date not null, verdict varchar not null, rows integer not null, reason varchar,
+        suite_sha256 varchar not null, as_of timestamp not null,
+        primary key (loop, border, table_name, partition_date)""",
+    "ops.build_scope": """
+        loop varchar not null, departure_date date not null,
+        as_of timestamp not null, includes_features boolean not null,
+        primary key (loop, departure_date)""",
+    "ops.building_partitions": """
+        loop varchar not null, source varchar not null, received_date date not null,
+        primary key (loop, source, received_date)""",
+    "ops.feature_bins": """
+        loop varchar not null, model_version integer not null, feature varchar not null, bin integer not null,
+        lower_bound double, upper_bound double, reference_share double not null,
+        primary key (loop, model_version, feature, bin)""",
+    "ops.experiments": """
+        loop varchar not null, experiment_id varchar not null,
+        champion_version integer not null, challenger_version integer not null,
+        primary key (loop, experiment_id)""",
+    "raw.quarantine": """
+        loop varchar not null, source varchar not null, received_date date not null,
+        source_file varchar not null, source_line integer not null,
+        reason varchar not null, original varchar""",
+}
+
+
+def ensure(wh: Warehouse) -> None:
+    """Create the schemas `raw` and `ops` and their tables where they are missing; changes no row."""
+    with wh.transaction():
+        for schema in ("raw", "ops"):
+            wh.execute(f"create schema if not exists {schema}")
+        for table, columns in _TABLES.items():
+            wh.execute(f"create table if not exists {table} ({columns})")
+
+
+def tables() -> tuple[str, ...]:
+    """Names of the tables that `ensure` creates, as schema.table."""
+    return tuple(_TABLES)

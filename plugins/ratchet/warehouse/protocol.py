@@ -1,0 +1,62 @@
+"""What every warehouse can do. Engines live in their own modules; nothing here imports one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import pandas as pd
+
+_TABLE = re.compile(r"[a-z_][a-z0-9_]{0,62}\.[a-z_][a-z0-9_]{0,62}")
+_COLUMN = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+
+
+class WarehouseError(RuntimeError):
+    """The warehouse refused; the message names the table or file and what to do."""
+
+
+class WarehouseLocked(WarehouseError):
+    """Another process holds the warehouse for longer than the wait allows."""
+
+
+class Warehouse(Protocol):
+    """A connection. Tables are named "schema.table"; values travel as parameters, written `?`."""
+
+    def frame(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
+        """The rows of a query; times are naive UTC."""
+
+    def execute(self, sql: str, params: Sequence[Any] = ()) -> None:
+        """Run one statement for its effect."""
+
+    def scalar(self, sql: str, params: Sequence[Any] = ()) -> Any:
+        """The first column of the first row, None if there is no row."""
+
+    def append(self, table: str, frame: pd.DataFrame) -> int:
+        """Insert the rows by column name; the number of rows inserted."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All or nothing; a transaction inside another one joins it."""
+
+
+def checked_table(name: str) -> str:
+    """`name` if it is a plain "schema.table".
+
+    Raises:
+        WarehouseError: it is anything else, so that no name can carry SQL.
+    """
+    if not _TABLE.fullmatch(name):
+        raise WarehouseError(f"{name!r} is no table name; write schema.table in lower case")
+    return name
+
+
+def checked_column(name: str) -> str:
+    """`name` if it is a plain column name.
+
+    Raises:
+        WarehouseError: it is anything else.
+    """
+    if not _COLUMN.fullmatch(name):
+        raise WarehouseError(f"{name!r} is no column name; write lower case letters, digits and _")
+    return name
