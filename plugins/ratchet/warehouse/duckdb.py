@@ -100,7 +100,9 @@ def open_warehouse(settings: Settings, *, purpose: str, read_only: bool = False)
         outer = _open.get(key)
         if outer is not None:
             if outer.read_only and not read_only:
-                raise WarehouseError(f"{path} is open for reading here; {purpose} must open it for writing first")
+                raise WarehouseError(
+                    f"{path} is open for reading here; {purpose} must open it for writing first"
+                )
             yield outer
             return
         if read_only and not path.exists():

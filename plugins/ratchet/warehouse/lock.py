@@ -71,8 +71,8 @@ def acquire(lock_path: Path, purpose: str, wait_seconds: float) -> None:
                 lock.acquire(timeout=wait_seconds, poll_interval=0.05)
             except Timeout:
                 raise WarehouseLocked(
-                    f"{key} is held by {holder(key)}; {purpose} waited {wait_seconds:g} s. Wait for it to end, "
-                    "or raise RATCHET_LOCK_WAIT_SECONDS"
+                    f"{key} is held by {holder(key)}; {purpose} waited {wait_seconds:g} s. "
+                    "Wait for it to end, or raise RATCHET_LOCK_WAIT_SECONDS"
                 ) from None
             side = holder_path(key)
             fresh = side.with_name(f"{side.name}.{os.getpid()}.tmp")

@@ -1,0 +1,1 @@
+"""What users say: redaction of free text."""

@@ -1,0 +1,174 @@
+"""What a source promises: its columns, read from the dbt source YAML that documents them.
+
+One file, dbt/models/staging/sources/<source>.yml, is the contract of both sides: dbt reads the table, landing
+reads `columns[].data_type` and `columns[].config.meta`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+DATA_TYPES = ("varchar", "integer", "bigint", "double", "boolean", "timestamp", "date")
+ADDED_BY_LANDING = ("loop", "received_date", "row_hash", "source_file", "source_line")
+META_KEYS = frozenset(
+    {"required", "min", "max", "allowed", "max_length", "key", "free_text", "added_by_landing"}
+)
+DEFAULT_MAX_LENGTH = 1_000
+# Free text is what a person wrote; it is redacted before it is stored.
+FREE_TEXT = ("comment",)
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+class ContractError(ValueError):
+    """A source contract that can't be used; the message names file, column and remedy."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column that the source delivers; `minimum` and `maximum` are inclusive, in the column's unit."""
+
+    name: str
+    data_type: str
+    required: bool = False
+    key: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    allowed: frozenset[str] | None = None
+    max_length: int = DEFAULT_MAX_LENGTH
+    free_text: bool = False
+
+
+@dataclass(frozen=True)
+class SourceContract:
+    """The columns that files of `source` carry, in the table's order; `added` are landing's own."""
+
+    source: str
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns if column.key)
+
+    @property
+    def table(self) -> str:
+        """The raw table, as schema.table."""
+        return f"raw.{self.source}"
+
+    def ddl(self) -> str:
+        """The statement that creates the raw table where it is missing."""
+        own = [f'"{c.name}" {c.data_type}{" not null" if c.required else ""}' for c in self.columns]
+        added = [
+            "loop varchar not null",
+            "received_date date not null",
+            "row_hash varchar not null",
+            "source_file varchar not null",
+            "source_line integer not null",
+        ]
+        return f"create table if not exists {self.table} ({', '.join(own + added)})"
+
+
+def _number(where: str, name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ContractError(f"{where}: {name} is {value!r}; give a number")
+    return float(value)
+
+
+def _column(where: str, entry: dict[str, Any]) -> Column | None:
+    name = entry.get("name")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ContractError(f"{where}: {name!r} is no column name")
+    where = f"{where}: column {name}"
+    config = entry.get("config") or {}
+    meta = {**(entry.get("meta") or {}), **(config.get("meta") or {})}
+    if meta.get("added_by_landing"):
+        return None
+    if name in ADDED_BY_LANDING:
+        raise ContractError(f"{where}: landing adds it; mark it added_by_landing: true")
+    unknown = sorted(set(meta) - META_KEYS)
+    if unknown:
+        raise ContractError(
+            f"{where}: unknown meta {', '.join(unknown)}; known: {', '.join(sorted(META_KEYS))}"
+        )
+    data_type = str(entry.get("data_type", "")).lower()
+    if data_type not in DATA_TYPES:
+        raise ContractError(f"{where}: data_type {data_type!r}; use one of {', '.join(DATA_TYPES)}")
+    allowed = meta.get("allowed")
+    if allowed is not None and (not isinstance(allowed, list) or not allowed):
+        raise ContractError(f"{where}: allowed must list at least one value")
+    return Column(
+        name=name,
+        data_type=data_type,
+        required=bool(meta.get("required") or meta.get("key")),
+        key=bool(meta.get("key")),
+        minimum=_number(where, "min", meta.get("min")),
+        maximum=_number(where, "max", meta.get("max")),
+        allowed=None if allowed is None else frozenset(str(value) for value in allowed),
+        max_length=int(meta.get("max_length") or DEFAULT_MAX_LENGTH),
+        free_text=bool(meta.get("free_text", name in FREE_TEXT)),
+    )
+
+
+def parse_contract(tree: Any, source: str, where: str) -> SourceContract:
+    """The contract of `source` in the parsed source YAML `tree`; `where` names the file in messages.
+
+    Raises:
+        ContractError: the table is not there, a column has no known type, there is no key, or a row would
+            not say when it happened and when it was received.
+    """
+    tables = [
+        table
+        for group in (tree or {}).get("sources") or []
+        for table in group.get("tables") or []
+        if table.get("name") == source
+    ]
+    if len(tables) != 1:
+        raise ContractError(f"{where}: declares table {source} {len(tables)} times; declare it once")
+    found = [_column(where, entry) for entry in tables[0].get("columns") or []]
+    columns = tuple(column for column in found if column is not None)
+    names = [column.name for column in columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ContractError(f"{where}: column {', '.join(twice)} is declared twice")
+    by_name = {column.name: column for column in columns}
+    for clock in ("event_at", "received_at"):
+        column = by_name.get(clock)
+        if column is None or column.data_type != "timestamp" or not column.required:
+            raise ContractError(
+                f"{where}: {clock} must be a required timestamp: a row that does not say when it was known "
+                "can't be kept out of the past"
+            )
+    if not any(column.key for column in columns):
+        raise ContractError(f"{where}: no column has meta key: true; say what identifies a row")
+    return SourceContract(source, columns)
+
+
+def load_contract(dbt_dir: Path, source: str) -> SourceContract:
+    """The contract of `source`.
+
+    Raises:
+        ContractError: no such file, not YAML, or a contract that can't be used.
+    """
+    if not _NAME.fullmatch(source):
+        raise ContractError(f"{source!r} is no source name; use lower-case letters, digits and underscores")
+    path = dbt_dir / "models" / "staging" / "sources" / f"{source}.yml"
+    try:
+        tree = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ContractError(
+            f"{path}: no contract for source {source}; write it before landing its files"
+        ) from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ContractError(f"{path}: not YAML: {error}") from None
+    return parse_contract(tree, source, str(path))
