@@ -1,0 +1,1 @@
+"""The demo's world and its clock: real flights, simulated travellers, replayed through the scheduler."""
