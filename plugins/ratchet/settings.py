@@ -126,3 +126,8 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         threads=int(_number(env, "RATCHET_THREADS", 2, 1)),
         sensor_poll_seconds=_number(env, "RATCHET_SENSOR_POLL_SECONDS", 2.0, 0.1),
     )
+
+
+def process_environment() -> dict[str, str]:
+    """A copy of this process's environment, for the processes that it starts."""
+    return dict(os.environ)

@@ -71,7 +71,8 @@ def collect_dirty(loop_name: str) -> dict[str, Any] | None:
     """Take the dirty list; stop the run here when there is nothing to build."""
     from ratchet.stages.build import collect
 
-    return collect(load_settings(), loop_named(loop_name), _log.info)
+    as_of = windows.as_of(get_current_context())
+    return collect(load_settings(), loop_named(loop_name), as_of, _log.info)
 
 
 @task

@@ -1,0 +1,69 @@
+# Verbs of Ratchet. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SEED ?= 1
+START ?= 2013-04-23
+WEEKS ?= 10
+export DO_NOT_TRACK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export GX_ANALYTICS_ENABLED := false
+export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
+# Importing Airflow writes its configuration file: under var/ with everything else.
+export AIRFLOW_HOME := $(CURDIR)/var/airflow
+
+.PHONY: help setup demo demo-smoke clean-demo up mlflow status test lint format lock
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v == (3, 11) else "Ratchet runs on Python 3.11, this is %d.%d; set PYTHON=python3.11" % v)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the packages of requirements.lock into $(VENV) (minutes, the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+setup: $(VENV)/.installed ## environment and databases, skipping what is done
+	@mkdir -p var/airflow
+	@$(BIN)/ratchet setup
+
+demo: setup ## replay flights of 2013 through the scheduler (START=, SEED=, WEEKS=)
+	@$(BIN)/ratchet replay --start $(START) --seed $(SEED) --weeks $(WEEKS)
+
+demo-smoke: setup ## four weeks; every stage must run, the loop need not close
+	@$(BIN)/ratchet replay --start $(START) --seed $(SEED) --weeks 4 --smoke
+
+clean-demo: ## remove all state of the demo
+	rm -rf var
+
+up: setup ## the Airflow UI on the state that the demo left
+	@$(BIN)/ratchet up
+
+mlflow: setup ## the MLflow UI on the state that the demo left
+	@$(BIN)/ratchet mlflow
+
+status: setup ## what serves, what is on trial, what is waiting
+	@$(BIN)/ratchet status
+
+test: $(VENV)/.installed lint ## tests and linters
+	@mkdir -p var/airflow
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed ## ruff, mypy, import rules, SQL style
+	@mkdir -p var/airflow
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/sqlfluff lint dbt
+
+format: $(VENV)/.installed ## put Python and SQL into the house's form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/sqlfluff fix dbt
+
+lock: ## resolve requirements.lock anew (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra dev pyproject.toml -o requirements.lock

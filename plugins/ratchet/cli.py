@@ -1,0 +1,180 @@
+"""`ratchet`: what on-call types. Reads published summaries and the ledger; opens the warehouse only to prepare it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ratchet.loop import Loop, LoopFileError, load_loop, load_loops
+from ratchet.settings import Settings, load_settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="The continuous-improvement loop, from the command line.")
+ledger_app = typer.Typer(no_args_is_help=True, help="The append-only record of every decision.")
+loops_app = typer.Typer(no_args_is_help=True, help="The loop files.")
+app.add_typer(ledger_app, name="ledger")
+app.add_typer(loops_app, name="loops")
+console = Console()
+
+LoopName = Annotated[str, typer.Option("--loop", help="Which loop.")]
+
+
+def _stop(message: str) -> typer.Exit:
+    Console(stderr=True).print(message, style="bold red", markup=False, highlight=False)
+    return typer.Exit(1)
+
+
+def _loop(settings: Settings, name: str) -> Loop:
+    known = sorted(path.stem for path in settings.loops_dir.glob("*.yml"))
+    if name not in known:
+        raise _stop(f"there is no loop {name!r}; loops/ has: {', '.join(known)}")
+    try:
+        return load_loop(settings.loops_dir / f"{name}.yml")
+    except LoopFileError as error:
+        raise _stop(str(error)) from None
+
+
+@app.command()
+def setup() -> None:
+    """Prepare databases, the warehouse pool and dbt; skips what is done."""
+    from ratchet.replay.setup import prepare
+
+    try:
+        prepare(load_settings(), lambda line: console.print(line, markup=False))
+    except (LoopFileError, RuntimeError) as error:
+        raise _stop(str(error)) from None
+
+
+@app.command()
+def status(
+    loop: LoopName = "flights", as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False
+) -> None:
+    """What serves, what is on trial, what is waiting and for what. Never opens the warehouse."""
+    from ratchet.stages.status import status_of
+
+    settings = load_settings()
+    found = status_of(settings, _loop(settings, loop))
+    if as_json:
+        sys.stdout.write(json.dumps(found, indent=2, sort_keys=True) + "\n")
+        return
+    table = Table(title=f"loop {loop}", show_header=False, title_justify="left")
+    for name, value in found["lines"]:
+        table.add_row(name, value)
+    console.print(table)
+
+
+@ledger_app.command("verify")
+def ledger_verify() -> None:
+    """Walk the hash chain; fails when an entry was changed, removed or reordered, or when there is none."""
+    from ratchet.ledger.store import Ledger
+
+    result = Ledger(load_settings().ledger_url).verify()
+    if not result.ok:
+        raise _stop(f"the ledger is broken: {result.problem or 'it holds no entry'}")
+    console.print(f"{result.entries} entries, chain intact, head {result.head[:16]}…")
+
+
+@ledger_app.command("show")
+def ledger_show(
+    loop: LoopName = "flights",
+    kind: Annotated[str | None, typer.Option(help="Only this kind.")] = None,
+    last: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    full: Annotated[bool, typer.Option(help="With the whole payload.")] = False,
+) -> None:
+    """The newest entries."""
+    from ratchet.ledger.store import Ledger
+
+    settings = load_settings()
+    _loop(settings, loop)
+    for entry in Ledger(settings.ledger_url).entries(loop, [kind] if kind else [])[-last:]:
+        told = entry.payload if full else entry.payload.get("reason") or entry.payload.get("reasons") or ""
+        console.print(f"{entry.seq:>5} {entry.as_of[:10]} {entry.kind:<17} {entry.key}", markup=False, highlight=False)
+        if told:
+            console.print(f"      {json.dumps(told) if not isinstance(told, str) else told}", markup=False, highlight=False)
+
+
+@loops_app.command("check")
+def loops_check() -> None:
+    """Validate every loop file."""
+    try:
+        loops = load_loops(load_settings().loops_dir)
+    except LoopFileError as error:
+        raise _stop(str(error)) from None
+    console.print(f"{len(loops)} loop file(s) valid: {', '.join(loops)}")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def dbt(context: typer.Context) -> None:
+    """Run dbt by hand on the warehouse, e.g. `ratchet dbt build --selector flights`; waits for the lock."""
+    from ratchet.stages.dbt_environment import BuildFailed, run_dbt
+
+    try:
+        run_dbt(load_settings(), context.args or ["--help"])
+    except BuildFailed as error:
+        raise _stop(str(error)) from None
+
+
+@app.command()
+def replay(
+    loop: LoopName = "flights",
+    start: Annotated[str, typer.Option(help="First replayed week's first day (YYYY-MM-DD).")] = "2013-04-23",
+    weeks: Annotated[int, typer.Option(min=1, help="Weeks to have replayed when it ends.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Which travellers (simulated).")] = 1,
+    smoke: Annotated[bool, typer.Option(help="Do not ask that the loop closes, only that every stage ran.")] = False,
+    direct: Annotated[bool, typer.Option(help="Run the stages in this process, without a scheduler (for trials).")] = False,
+) -> None:
+    """Replay flights of 2013 through the scheduler, week by week, and say what the loop did."""
+    from ratchet.replay.show import run_replay
+
+    settings = load_settings()
+    described = _loop(settings, loop)
+    try:
+        first = date.fromisoformat(start)
+    except ValueError:
+        raise _stop(f"START={start!r} is no date; give YYYY-MM-DD, like 2013-04-23") from None
+    raise typer.Exit(run_replay(settings, described, first, weeks, seed, smoke=smoke, direct=direct, console=console))
+
+
+@app.command()
+def up(port: Annotated[int, typer.Option(help="Port of the Airflow UI.")] = 8080) -> None:
+    """Serve Airflow on the present state until interrupted; no DAG starts by itself."""
+    import time
+
+    from ratchet.replay.services import ServiceFailed, free_port, running_airflow
+
+    settings = load_settings()
+    try:
+        with running_airflow(settings, free_port(port)) as url:
+            console.print(f"Airflow is at {url} (this machine only). Ctrl-C ends it.")
+            while True:
+                time.sleep(3600)
+    except KeyboardInterrupt:
+        console.print("stopped")
+    except ServiceFailed as error:
+        raise _stop(str(error)) from None
+
+
+@app.command()
+def mlflow(port: Annotated[int, typer.Option(help="Port of the MLflow UI.")] = 5000) -> None:
+    """Serve the MLflow UI on the present state until interrupted."""
+    from ratchet.replay.services import airflow_environment, free_port
+
+    settings = load_settings()
+    chosen = free_port(port)
+    console.print(f"MLflow is at http://127.0.0.1:{chosen} (this machine only). Ctrl-C ends it.")
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", settings.mlflow_uri,
+        "--default-artifact-root", settings.artifacts_dir.as_uri(), "--host", "127.0.0.1", "--port", str(chosen),
+    ]
+    os.execve(Path(sys.executable), command, airflow_environment(settings, 8080))  # noqa: S606
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,81 @@
+"""One training job: which request it serves, as of when, and where its candidate lies between tasks."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from ratchet.loop import Loop
+from ratchet.published import write_atomically
+from ratchet.settings import Settings
+from ratchet.stages.records import ledger_of, state_of
+
+Mode = Literal["retrain", "bootstrap"]
+
+
+class NoJob(RuntimeError):
+    """There is nothing to train; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training job. `request` is the ledger key of what asked for it; `as_of` the time its data are known at."""
+
+    loop: str
+    mode: Mode
+    request: str
+    as_of: datetime
+
+    def folder(self, settings: Settings) -> Path:
+        """Where the job's files lie."""
+        return settings.candidates_dir / self.loop / re.sub(r"[^0-9A-Za-z_-]", "-", self.request)
+
+    def write(self, settings: Settings, name: str, document: dict[str, Any]) -> None:
+        """Keep a JSON document of the job for the next task."""
+        write_atomically(self.folder(settings) / f"{name}.json", json.dumps(document, sort_keys=True).encode())
+
+    def read(self, settings: Settings, name: str) -> dict[str, Any]:
+        """A document that an earlier task kept.
+
+        Raises:
+            NoJob: the earlier task did not run.
+        """
+        path = self.folder(settings) / f"{name}.json"
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise NoJob(f"{path} is missing: run the tasks before this one first") from None
+
+
+def job_for(settings: Settings, loop: Loop, mode: str, as_of: datetime | None, request: str | None) -> Job:
+    """The job of a training run.
+
+    A bootstrap needs an as-of and a loop without a champion. A retrain serves `request`, or the open request.
+
+    Raises:
+        NoJob: a champion ever existed (bootstrap), or no request is open or of that key (retrain).
+    """
+    state = state_of(settings, loop)
+    if mode == "bootstrap":
+        if as_of is None:
+            raise NoJob("a bootstrap needs the parameter as_of")
+        job = Job(loop.loop, "bootstrap", f"bootstrap:{as_of.isoformat()}", as_of)
+        first = [e for e in ledger_of(settings).entries(loop.loop, ["bootstrap"]) if e.payload["request"] != job.request]
+        if first:
+            raise NoJob(
+                f"loop {loop.loop} has had a champion since {first[0].as_of}: a bootstrap is only for a loop that "
+                "never had one; open a retrain request instead"
+            )
+        return job
+    if request is None:
+        if state.request is None:
+            raise NoJob(f"no retrain request of loop {loop.loop} is open")
+        return Job(loop.loop, "retrain", state.request.key, state.request.as_of)
+    entry = ledger_of(settings).find(loop.loop, request)
+    if entry is None or entry.kind != "trigger" or entry.payload["action"] != "request":
+        raise NoJob(f"the ledger has no retrain request {request} of loop {loop.loop}")
+    return Job(loop.loop, "retrain", request, datetime.fromisoformat(entry.as_of))
