@@ -1,0 +1,40 @@
+{#- The condition that keeps an incremental build to the departure dates of ops.build_scope.
+
+    relation: alias of a relation with the columns loop and departure_date.
+    A full build (first run, --full-refresh) takes every date. -#}
+{% macro in_build_scope(relation) -%}
+    {%- set build_scope = source('ops', 'build_scope') -%}
+    {%- if is_incremental() -%}
+        ({{ relation }}.loop, {{ relation }}.departure_date)
+        in (select build_scope.loop, build_scope.departure_date from {{ build_scope }} as build_scope)
+    {%- else -%}
+        true
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- The condition that keeps an incremental build to the rows that a feature window of the scope can reach:
+    received at most flights_lookback_days before the first date of the scope. -#}
+{% macro in_lookback(received_at) -%}
+    {%- set build_scope = source('ops', 'build_scope') -%}
+    {%- if is_incremental() -%}
+        {{ received_at }} >= (
+            select min(build_scope.departure_date) - interval '{{ var("flights_lookback_days") }} days'
+            from {{ build_scope }} as build_scope
+        )
+    {%- else -%}
+        true
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- Pre-hook of incremental models: takes the scope's dates out, in the transaction that appends them again. -#}
+{% macro delete_build_scope() -%}
+    {%- set build_scope = source('ops', 'build_scope') -%}
+    {%- if is_incremental() -%}
+        delete from {{ this }}
+        where
+            (loop, departure_date)
+            in (select build_scope.loop, build_scope.departure_date from {{ build_scope }} as build_scope)
+    {%- endif -%}
+{%- endmacro %}

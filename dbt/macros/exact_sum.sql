@@ -1,0 +1,17 @@
+{#- A sum that is the same to the last bit whatever the order of the rows or the number of threads: nine
+    decimals, added as integers. Zero for no rows. -#}
+{% macro exact_sum(expression) -%}
+    cast(coalesce(sum(cast({{ expression }} as decimal(18, 9))), 0) as double precision)
+{%- endmacro %}
+
+
+{#- How many rows have a value, as an integer. -#}
+{% macro count_of(expression) -%}
+    cast(count({{ expression }}) as integer)
+{%- endmacro %}
+
+
+{#- A sum of whole numbers. Zero for no rows. -#}
+{% macro whole_sum(expression) -%}
+    cast(coalesce(sum({{ expression }}), 0) as integer)
+{%- endmacro %}

@@ -1,0 +1,95 @@
+with
+
+predictions as (
+    select * from {{ ref('fct_predictions') }}
+),
+
+reactions as (
+    select * from {{ ref('fct_reactions') }}
+),
+
+experiments as (
+    select * from {{ source('ops', 'experiments') }}
+),
+
+served as (
+    select
+        predictions.*,
+        reactions.n_asked,
+        reactions.n_ratings,
+        reactions.sum_rating,
+        reactions.sum_rating_squared,
+        reactions.n_tickets,
+        case
+            when
+                predictions.model_version
+                = case
+                    when predictions.arm = 'challenger' then experiments.challenger_version
+                    else experiments.champion_version
+                end
+                then 0
+            else 1
+        end as is_wrong_version,
+        case when predictions.score is null or {{ is_nan('predictions.score') }} then 1 else 0 end as is_null_score
+    from predictions
+    left join experiments
+        on
+            predictions.loop = experiments.loop
+            and predictions.experiment_id = experiments.experiment_id
+    left join reactions
+        on
+            predictions.loop = reactions.loop
+            and predictions.departure_date = reactions.departure_date
+            and predictions.prediction_id = reactions.prediction_id
+    where
+        {{ in_build_scope('predictions') }}
+        and predictions.experiment_id is not null
+        and predictions.is_served
+),
+
+summed as (
+    select
+        loop,
+        experiment_id,
+        departure_date,
+        arm,
+        {{ count_of('*') }} as n_units,
+        {{ count_of('log_loss') }} as n_labelled,
+        {{ whole_sum('case when log_loss is not null then label end') }} as sum_label,
+        {{ exact_sum('case when log_loss is not null then score end') }} as sum_score,
+        {{ exact_sum('log_loss') }} as sum_log_loss,
+        {{ exact_sum('brier') }} as sum_brier,
+        {{ whole_sum('n_asked') }} as n_asked,
+        {{ whole_sum('n_ratings') }} as n_ratings,
+        {{ whole_sum('sum_rating') }} as sum_rating,
+        {{ whole_sum('sum_rating_squared') }} as sum_rating_squared,
+        {{ whole_sum('n_tickets') }} as n_tickets,
+        {{ exact_sum('latency_ms') }} as sum_latency_ms,
+        max(latency_ms) as max_latency_ms,
+        {{ whole_sum('is_wrong_version') }} as n_wrong_version,
+        {{ whole_sum('is_null_score') }} as n_null_score
+    from served
+    group by loop, experiment_id, departure_date, arm
+)
+
+select
+    loop,
+    experiment_id,
+    departure_date,
+    arm,
+    n_units,
+    n_labelled,
+    sum_label,
+    sum_score,
+    sum_log_loss,
+    sum_brier,
+    n_asked,
+    n_ratings,
+    sum_rating,
+    sum_rating_squared,
+    n_tickets,
+    sum_latency_ms,
+    max_latency_ms,
+    n_wrong_version,
+    n_null_score
+from summed

@@ -1,0 +1,116 @@
+with
+
+predictions as (
+    select * from {{ ref('fct_predictions') }}
+),
+
+experiments as (
+    select * from {{ source('ops', 'experiments') }}
+),
+
+champion_scores as (
+    select predictions.*
+    from predictions
+    inner join experiments
+        on
+            predictions.loop = experiments.loop
+            and predictions.experiment_id = experiments.experiment_id
+            and predictions.model_version = experiments.champion_version
+    where {{ in_build_scope('predictions') }}
+),
+
+challenger_scores as (
+    select predictions.*
+    from predictions
+    inner join experiments
+        on
+            predictions.loop = experiments.loop
+            and predictions.experiment_id = experiments.experiment_id
+            and predictions.model_version = experiments.challenger_version
+    where {{ in_build_scope('predictions') }}
+),
+
+-- Only units that both models scored; a pair has losses when both scores and the label are there.
+paired as (
+    select
+        champion_scores.loop,
+        champion_scores.experiment_id,
+        champion_scores.departure_date,
+        champion_scores.origin,
+        champion_scores.carrier,
+        case
+            when champion_scores.log_loss is not null and challenger_scores.log_loss is not null then 1
+            else 0
+        end as is_labelled,
+        champion_scores.label,
+        champion_scores.score as score_champion,
+        champion_scores.log_loss as log_loss_champion,
+        champion_scores.brier as brier_champion,
+        challenger_scores.score as score_challenger,
+        challenger_scores.log_loss as log_loss_challenger,
+        challenger_scores.brier as brier_challenger
+    from champion_scores
+    inner join challenger_scores
+        on
+            champion_scores.loop = challenger_scores.loop
+            and champion_scores.experiment_id = challenger_scores.experiment_id
+            and champion_scores.departure_date = challenger_scores.departure_date
+            and champion_scores.unit_id = challenger_scores.unit_id
+),
+
+cohorts as (
+    select
+        paired.*,
+        'all' as cohort_dimension,
+        'all' as cohort_value
+    from paired
+    union all
+    select
+        paired.*,
+        'origin' as cohort_dimension,
+        paired.origin as cohort_value
+    from paired
+    union all
+    select
+        paired.*,
+        'carrier' as cohort_dimension,
+        paired.carrier as cohort_value
+    from paired
+),
+
+summed as (
+    select
+        loop,
+        experiment_id,
+        departure_date,
+        cohort_dimension,
+        cohort_value,
+        {{ count_of('*') }} as n_units,
+        {{ whole_sum('is_labelled') }} as n_labelled,
+        {{ exact_sum('case when is_labelled = 1 then log_loss_champion end') }} as sum_log_loss_champion,
+        {{ exact_sum('case when is_labelled = 1 then log_loss_challenger end') }} as sum_log_loss_challenger,
+        {{ exact_sum('case when is_labelled = 1 then brier_champion end') }} as sum_brier_champion,
+        {{ exact_sum('case when is_labelled = 1 then brier_challenger end') }} as sum_brier_challenger,
+        {{ whole_sum('case when is_labelled = 1 then label end') }} as sum_label,
+        {{ exact_sum('case when is_labelled = 1 then score_champion end') }} as sum_score_champion,
+        {{ exact_sum('case when is_labelled = 1 then score_challenger end') }} as sum_score_challenger
+    from cohorts
+    group by loop, experiment_id, departure_date, cohort_dimension, cohort_value
+)
+
+select
+    loop,
+    experiment_id,
+    departure_date,
+    cohort_dimension,
+    cohort_value,
+    n_units,
+    n_labelled,
+    sum_log_loss_champion,
+    sum_log_loss_challenger,
+    sum_brier_champion,
+    sum_brier_challenger,
+    sum_label,
+    sum_score_champion,
+    sum_score_challenger
+from summed

@@ -1,0 +1,211 @@
+with
+
+scheduled as (
+    select * from {{ ref('int_flights_scheduled') }}
+),
+
+outcomes as (
+    select * from {{ ref('stg_outcomes__outcomes') }}
+),
+
+flights as (
+    select
+        scheduled.loop,
+        scheduled.unit_id,
+        scheduled.departure_date,
+        scheduled.predict_at,
+        scheduled.origin,
+        scheduled.carrier,
+        scheduled.dest
+    from scheduled
+    where
+        {{ in_build_scope('scheduled') }}
+        and scheduled.is_known_in_time
+),
+
+-- An outcome says nothing about an airport before the flight's schedule is known too.
+outcomes_known as (
+    select
+        outcomes.loop,
+        outcomes.unit_id,
+        outcomes.received_at,
+        outcomes.row_hash,
+        scheduled.origin,
+        scheduled.carrier,
+        scheduled.dest,
+        greatest(outcomes.received_at, scheduled.received_at) as known_at,
+        case when outcomes.outcome_value >= {{ var('flights_label_threshold_minutes') }} then 1 else 0 end as n_late
+    from outcomes
+    inner join scheduled
+        on
+            outcomes.loop = scheduled.loop
+            and outcomes.unit_id = scheduled.unit_id
+    where {{ in_lookback('outcomes.received_at') }}
+),
+
+outcome_versions as (
+    select
+        outcomes_known.*,
+        lead(outcomes_known.known_at) over (
+            partition by outcomes_known.loop, outcomes_known.unit_id
+            order by outcomes_known.known_at, outcomes_known.received_at, outcomes_known.row_hash
+        ) as superseded_at
+    from outcomes_known
+),
+
+timeline as (
+    select
+        loop,
+        unit_id,
+        departure_date,
+        predict_at,
+        predict_at as at,
+        origin,
+        carrier,
+        dest,
+        1 as is_flight,
+        0 as n_outcomes,
+        0 as n_late
+    from flights
+    union all
+    select
+        loop,
+        unit_id,
+        cast(null as date) as departure_date,
+        cast(null as timestamp) as predict_at,
+        known_at as at,
+        origin,
+        carrier,
+        dest,
+        0 as is_flight,
+        1 as n_outcomes,
+        n_late
+    from outcome_versions
+),
+
+-- Every frame ends one microsecond, the resolution of a timestamp, before the prediction: strictly earlier.
+windowed as (
+    select
+        timeline.loop,
+        timeline.unit_id,
+        timeline.departure_date,
+        timeline.is_flight,
+        sum(timeline.n_outcomes) over origin_6h as origin_outcomes_6h,
+        sum(timeline.n_late) over origin_6h as origin_late_6h,
+        sum(timeline.n_outcomes) over carrier_24h as carrier_outcomes_24h,
+        sum(timeline.n_late) over carrier_24h as carrier_late_24h,
+        sum(timeline.n_outcomes) over carrier_origin_28d as carrier_origin_outcomes_28d,
+        sum(timeline.n_late) over carrier_origin_28d as carrier_origin_late_28d,
+        sum(timeline.n_outcomes) over dest_28d as dest_outcomes_28d,
+        sum(timeline.n_late) over dest_28d as dest_late_28d
+    from timeline
+    window
+        origin_6h as (
+            partition by timeline.loop, timeline.origin
+            order by timeline.at
+            range between interval '6 hours' preceding and interval '1 microsecond' preceding
+        ),
+        carrier_24h as (
+            partition by timeline.loop, timeline.carrier
+            order by timeline.at
+            range between interval '24 hours' preceding and interval '1 microsecond' preceding
+        ),
+        carrier_origin_28d as (
+            partition by timeline.loop, timeline.carrier, timeline.origin
+            order by timeline.at
+            range between interval '28 days' preceding and interval '1 microsecond' preceding
+        ),
+        dest_28d as (
+            partition by timeline.loop, timeline.dest
+            order by timeline.at
+            range between interval '28 days' preceding and interval '1 microsecond' preceding
+        )
+),
+
+-- A version that was already replaced when the prediction was made does not count beside its successor.
+superseded as (
+    select
+        flights.loop,
+        flights.unit_id,
+        outcome_versions.n_late,
+        case
+            when
+                outcome_versions.origin = flights.origin
+                and outcome_versions.known_at >= flights.predict_at - interval '6 hours'
+                then 1
+            else 0
+        end as is_origin_6h,
+        case
+            when
+                outcome_versions.carrier = flights.carrier
+                and outcome_versions.known_at >= flights.predict_at - interval '24 hours'
+                then 1
+            else 0
+        end as is_carrier_24h,
+        case
+            when outcome_versions.carrier = flights.carrier and outcome_versions.origin = flights.origin then 1
+            else 0
+        end as is_carrier_origin_28d,
+        case when outcome_versions.dest = flights.dest then 1 else 0 end as is_dest_28d
+    from flights
+    inner join outcome_versions
+        on
+            flights.loop = outcome_versions.loop
+            and flights.predict_at > outcome_versions.superseded_at
+            and flights.predict_at <= outcome_versions.known_at + interval '28 days'
+),
+
+corrections as (
+    select
+        loop,
+        unit_id,
+        sum(is_origin_6h) as origin_outcomes_6h,
+        sum(is_origin_6h * n_late) as origin_late_6h,
+        sum(is_carrier_24h) as carrier_outcomes_24h,
+        sum(is_carrier_24h * n_late) as carrier_late_24h,
+        sum(is_carrier_origin_28d) as carrier_origin_outcomes_28d,
+        sum(is_carrier_origin_28d * n_late) as carrier_origin_late_28d,
+        sum(is_dest_28d) as dest_outcomes_28d,
+        sum(is_dest_28d * n_late) as dest_late_28d
+    from superseded
+    group by loop, unit_id
+),
+
+corrected as (
+    select
+        windowed.loop,
+        windowed.unit_id,
+        windowed.departure_date,
+        {% for count in [
+            'origin_outcomes_6h',
+            'origin_late_6h',
+            'carrier_outcomes_24h',
+            'carrier_late_24h',
+            'carrier_origin_outcomes_28d',
+            'carrier_origin_late_28d',
+            'dest_outcomes_28d',
+            'dest_late_28d',
+        ] %}
+            cast(coalesce(windowed.{{ count }}, 0) - coalesce(corrections.{{ count }}, 0) as integer) as {{ count }}{{ ',' if not loop.last }}
+        {% endfor %}
+    from windowed
+    left join corrections
+        on
+            windowed.loop = corrections.loop
+            and windowed.unit_id = corrections.unit_id
+    where windowed.is_flight = 1
+)
+
+select
+    loop,
+    unit_id,
+    departure_date,
+    origin_outcomes_6h,
+    origin_late_6h,
+    carrier_outcomes_24h,
+    carrier_late_24h,
+    carrier_origin_outcomes_28d,
+    carrier_origin_late_28d,
+    dest_outcomes_28d,
+    dest_late_28d
+from corrected

@@ -1,0 +1,38 @@
+with
+
+feedback as (
+    select * from {{ source('raw', 'feedback') }}
+),
+
+passed as (
+    select
+        feedback.loop,
+        feedback.feedback_id,
+        feedback.prediction_id,
+        feedback.unit_id,
+        feedback.channel,
+        feedback.rating,
+        feedback.category,
+        feedback.is_simulated,
+        feedback.event_at as feedback_event_at,
+        feedback.received_at,
+        (feedback.comment is not null and feedback.comment <> '') as has_comment,
+        feedback.row_hash
+    from feedback
+    where {{ passed_landing_gate('feedback', 'feedback') }}
+)
+
+select
+    loop,
+    feedback_id,
+    prediction_id,
+    unit_id,
+    channel,
+    rating,
+    category,
+    is_simulated,
+    feedback_event_at,
+    received_at,
+    has_comment,
+    row_hash
+from passed
