@@ -1,0 +1,198 @@
+"""Effects with clustered errors, from the sums of each cluster.
+
+Units of one cluster (for flights: of one departure day) share their circumstances, so the cluster is the
+sample: variances are over clusters, few clusters take Student's t with n - 1 degrees of freedom, and
+`Estimate.z` is the normal quantile with the same one-sided p-value, which is what a group-sequential
+boundary compares.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri, stdtr, stdtrit
+
+Z_LIMIT = 37.0  # normal tail probabilities underflow beyond
+DEGENERATE = 1e-12  # a standard error this small beside the value says that nothing varied
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An effect, its clustered standard error, and what it rests on.
+
+    `standard_error` is nan with fewer than two clusters: such an estimate decides nothing.
+    """
+
+    value: float
+    standard_error: float
+    clusters: int
+    units: int
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether value and error are finite and rest on at least two clusters."""
+        return self.clusters >= 2 and math.isfinite(self.value) and math.isfinite(self.standard_error)
+
+    @property
+    def is_degenerate(self) -> bool:
+        """Whether no cluster differs from another: right for a constant, suspicious for a loss."""
+        return self.is_usable and self.standard_error <= DEGENERATE * max(abs(self.value), DEGENERATE)
+
+    def z_against(self, reference: float = 0.0) -> float:
+        """Normal quantile of the one-sided t test of value > reference; nan when it can't be tested.
+
+        Equal value and reference with no variance give 0, unequal ones the largest value told apart, 37.
+        """
+        if not self.is_usable:
+            return math.nan
+        gap = self.value - reference
+        if self.standard_error == 0:
+            return math.copysign(Z_LIMIT, gap) if gap else 0.0
+        return t_to_z(gap / self.standard_error, self.clusters - 1)
+
+    @property
+    def z(self) -> float:
+        """`z_against(0)`."""
+        return self.z_against(0.0)
+
+    def bound(self, error: float) -> tuple[float, float]:
+        """Lower and upper limit, each wrong with probability `error`; (-inf, inf) when not usable."""
+        if not 0 < error < 0.5:
+            raise ValueError(f"error is {error}; expected a one-sided probability in (0, 0.5)")
+        if not self.is_usable:
+            return -math.inf, math.inf
+        reach = float(-stdtrit(self.clusters - 1, error)) * self.standard_error
+        return self.value - reach, self.value + reach
+
+    def evidence(self, error: float = 0.025) -> dict[str, Any]:
+        """Plain numbers for a record: value, standard error, limits, z, clusters, units; None for unknown."""
+        low, high = self.bound(error)
+        return {
+            "value": plain(self.value),
+            "standard_error": plain(self.standard_error),
+            "low": plain(low),
+            "high": plain(high),
+            "one_sided_error": error,
+            "z": plain(self.z),
+            "clusters": self.clusters,
+            "units": self.units,
+        }
+
+
+def plain(value: float) -> float | None:
+    """The value as a Python float, None when it is not finite (JSON has no nan)."""
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def t_to_z(t: float, degrees: int) -> float:
+    """The normal quantile with the one-sided p-value of `t` at `degrees` degrees of freedom."""
+    if math.isnan(t):
+        return math.nan
+    tail = float(stdtr(degrees, -abs(t)))
+    size = Z_LIMIT if tail <= 0 else min(Z_LIMIT, float(-ndtri(tail)))
+    return math.copysign(size, t) if size else 0.0
+
+
+def ratio_estimate(differences: ArrayLike, counts: ArrayLike) -> Estimate:
+    """Mean difference per unit from per-cluster sums: sum(differences) / sum(counts).
+
+    Both arrays have one entry per cluster; clusters with count 0 are left out. The standard error is
+    sqrt(n / (n - 1) * sum((d_i - r c_i) ** 2)) / sum(c), the linearised ratio estimator over clusters
+    (Cochran 1977, Sampling Techniques, 3rd edition, section 6.3).
+
+    Raises:
+        ValueError: shapes differ, a count is negative, or a sum of a counted cluster is not finite.
+    """
+    sums, sizes = _cluster_arrays(differences, counts)
+    kept = sizes > 0
+    sums, sizes = sums[kept], sizes[kept]
+    clusters, total = len(sizes), float(sizes.sum())
+    if clusters == 0:
+        return Estimate(math.nan, math.nan, 0, 0)
+    value = float(sums.sum() / total)
+    error = _clustered_error((sums - value * sizes) / total)
+    return Estimate(value, error, clusters, round(total))
+
+
+def arm_difference(
+    treated_sums: ArrayLike, treated_counts: ArrayLike, control_sums: ArrayLike, control_counts: ArrayLike
+) -> Estimate:
+    """Treated mean minus control mean; each mean is sum / count over all clusters, errors by cluster.
+
+    The four arrays are aligned by cluster. A cluster's linearised contribution is
+    (s1 - r1 c1) / C1 - (s0 - r0 c0) / C0, so what a day does to both arms cancels (delta method at the
+    cluster; Deng, Knoblich and Lu 2018, arXiv:1803.06336). `clusters` counts those that have both arms.
+
+    Raises:
+        ValueError: as in `ratio_estimate`.
+    """
+    sums1, sizes1 = _cluster_arrays(treated_sums, treated_counts)
+    sums0, sizes0 = _cluster_arrays(control_sums, control_counts)
+    if len(sizes1) != len(sizes0):
+        raise ValueError(f"{len(sizes1)} treated and {len(sizes0)} control clusters; align them first")
+    both = (sizes1 > 0) & (sizes0 > 0)
+    sums1, sizes1, sums0, sizes0 = sums1[both], sizes1[both], sums0[both], sizes0[both]
+    clusters = int(both.sum())
+    if clusters == 0:
+        return Estimate(math.nan, math.nan, 0, 0)
+    total1, total0 = float(sizes1.sum()), float(sizes0.sum())
+    mean1, mean0 = float(sums1.sum() / total1), float(sums0.sum() / total0)
+    parts = (sums1 - mean1 * sizes1) / total1 - (sums0 - mean0 * sizes0) / total0
+    return Estimate(mean1 - mean0, _clustered_error(parts), clusters, round(total1 + total0))
+
+
+def sign_flip_p_value(differences: ArrayLike, *, seed: int, flips: int = 9999) -> float:
+    """One-sided p-value of sum(differences) > 0 when each cluster's sign is a fair coin under the null.
+
+    All 2^n sign patterns are used up to 12 clusters, else `flips` random ones and the observed one
+    (Davison and Hinkley 1997, section 4.3). Makes no assumption on the shape of the clusters' sums.
+
+    Raises:
+        ValueError: no cluster, or a sum that is not finite.
+    """
+    sums = np.asarray(differences, dtype=np.float64)
+    if sums.ndim != 1 or len(sums) == 0 or not np.isfinite(sums).all():
+        raise ValueError(f"expected at least one finite cluster sum; got shape {sums.shape}")
+    observed = sums.sum()
+    slack = 1e-12 * np.abs(sums).sum()
+    if len(sums) <= 12:
+        patterns = (np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums)) & 1) * 2 - 1
+        return float(np.mean(patterns @ sums >= observed - slack))
+    signs = np.random.default_rng(seed).integers(0, 2, size=(flips, len(sums))) * 2 - 1
+    return float((1 + np.count_nonzero(signs @ sums >= observed - slack)) / (flips + 1))
+
+
+def holm(p_values: Sequence[float], alpha: float) -> tuple[bool, ...]:
+    """Which hypotheses Holm's step-down procedure rejects at family-wise error `alpha`; nan never is.
+
+    Holm 1979, Scandinavian Journal of Statistics 6:65-70.
+    """
+    order = sorted(range(len(p_values)), key=lambda i: (math.isnan(p_values[i]), p_values[i]))
+    rejected = [False] * len(p_values)
+    for rank, index in enumerate(order):
+        if not p_values[index] <= alpha / (len(p_values) - rank):
+            break
+        rejected[index] = True
+    return tuple(rejected)
+
+
+def _cluster_arrays(sums: ArrayLike, counts: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    values, sizes = np.asarray(sums, dtype=np.float64), np.asarray(counts, dtype=np.float64)
+    if values.ndim != 1 or values.shape != sizes.shape:
+        raise ValueError(f"one sum and one count per cluster expected; got {values.shape} and {sizes.shape}")
+    if not np.isfinite(sizes).all() or (sizes < 0).any():
+        raise ValueError("a cluster's count is negative or not a number")
+    if not np.isfinite(values[sizes > 0]).all():
+        raise ValueError("the sum of a counted cluster is not finite")
+    return values, sizes
+
+
+def _clustered_error(parts: NDArray[np.float64]) -> float:
+    n = len(parts)
+    return math.sqrt(n / (n - 1) * float(parts @ parts)) if n >= 2 else math.nan
