@@ -6,7 +6,13 @@
     {%- set build_scope = source('ops', 'build_scope') -%}
     {%- if is_incremental() -%}
         ({{ relation }}.loop, {{ relation }}.departure_date)
-        in (select build_scope.loop, build_scope.departure_date from {{ build_scope }} as build_scope)
+        in (
+            select
+                build_scope.loop,
+                build_scope.departure_date
+            from {{ build_scope }} as build_scope
+            {{ only_features() }}
+        )
     {%- else -%}
         true
     {%- endif -%}
@@ -21,6 +27,7 @@
         {{ received_at }} >= (
             select min(build_scope.departure_date) - interval '{{ var("flights_lookback_days") }} days'
             from {{ build_scope }} as build_scope
+            {{ only_features() }}
         )
     {%- else -%}
         true
@@ -35,6 +42,20 @@
         delete from {{ this }}
         where
             (loop, departure_date)
-            in (select build_scope.loop, build_scope.departure_date from {{ build_scope }} as build_scope)
+            in (
+                select
+                    build_scope.loop,
+                    build_scope.departure_date
+                from {{ build_scope }} as build_scope
+                {{ only_features() }}
+            )
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- Models with `meta: {rebuilt_with: features}` stay as they are when only facts about predictions changed. -#}
+{% macro only_features() -%}
+    {%- if config.get('meta', {}).get('rebuilt_with') == 'features' -%}
+        where build_scope.includes_features
     {%- endif -%}
 {%- endmacro %}

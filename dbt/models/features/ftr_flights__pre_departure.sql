@@ -35,7 +35,7 @@ flights as (
     inner join landed
         on
             scheduled.loop = landed.loop
-            and scheduled.predict_at <= landed.landed_until
+            and scheduled.predict_at < landed.landed_until
     where
         {{ in_build_scope('scheduled') }}
         and scheduled.is_known_in_time
