@@ -1,0 +1,323 @@
+"""The three gates. Each says how much it looked at, and fails when that is nothing.
+
+A verdict is one partition's: `block` if a critical rule failed or nothing could be judged, `warn` if only
+warnings did, else `pass`. Verdicts do not depend on which other partitions were judged in the same run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Literal
+
+import pandas as pd
+
+from ratchet.loop import Loop
+from ratchet.quality.judge import Finding, judge
+from ratchet.quality.session import Session
+from ratchet.quality.suites import Suite, load_suites, suite_for
+from ratchet.settings import Settings
+from ratchet.warehouse import ops
+from ratchet.warehouse.protocol import Warehouse, checked_column, checked_table
+
+Verdict = Literal["pass", "warn", "block"]
+_IDENTITY = ("loop", "unit_id", "departure_date", "scheduled_departure_at", "predict_at", "label_received_at")
+_NEEDED = ("unit_id", "departure_date", "predict_at", "label_received_at", "label")
+
+
+@dataclass(frozen=True)
+class PartitionVerdict:
+    """What the gate says of one partition; `reasons` name severity, rule, finding, and why it matters."""
+
+    table: str
+    partition_date: date
+    verdict: Verdict
+    rows: int
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """What a gate looked at and said. `expectations_run` counts rules, `rows` the rows they saw."""
+
+    border: str
+    as_of: datetime
+    verdicts: tuple[PartitionVerdict, ...]
+    expectations_run: int
+
+    @property
+    def rows(self) -> int:
+        return sum(verdict.rows for verdict in self.verdicts)
+
+    @property
+    def blocked(self) -> tuple[PartitionVerdict, ...]:
+        return tuple(verdict for verdict in self.verdicts if verdict.verdict == "block")
+
+    @property
+    def warned(self) -> tuple[PartitionVerdict, ...]:
+        return tuple(verdict for verdict in self.verdicts if verdict.verdict == "warn")
+
+    @property
+    def passed(self) -> bool:
+        """Something was judged, by at least one expectation, and nothing of it blocks."""
+        return bool(self.verdicts) and self.expectations_run > 0 and not self.blocked
+
+
+def gate_landing(
+    loop: Loop, settings: Settings, wh: Warehouse, start: date, end: date, as_of: datetime
+) -> GateReport:
+    """Judge what landed for the received dates in [start, end], source by source, and write the verdicts.
+
+    A source that is due every day blocks on a day without rows. A source that exists only where the model
+    serves is not judged on a day on which no file came. A reference is judged when its partition is in the
+    range or has no green verdict yet; one that never landed blocks.
+    """
+    ops.ensure(wh)
+    suites = load_suites(settings)
+    session = Session(settings.gx_dir)
+    verdicts: list[PartitionVerdict] = []
+    expectations = 0
+    for source in sorted(loop.sources):
+        suite = suite_for(suites, "landing", source)
+        quarantined, delivered = _deliveries(wh, loop.loop, source)
+        judged = _due(wh, loop.loop, source, suite, delivered, start, end)
+        found: list[PartitionVerdict] = []
+        if suite is None:
+            found = [
+                _unjudged(source, day, "no suite: nobody said what this source must look like")
+                for day in judged
+            ]
+        elif judged:
+            frame = _rows(wh, suite, f"raw.{source}", loop.loop, judged)
+            found, ran = _judge(session, loop, suite, frame, judged, quarantined, as_of, settings)
+            expectations += ran
+        _write(wh, loop.loop, "landing", source, found, suite, as_of, (start, end))
+        verdicts += found
+    return GateReport("landing", as_of, tuple(verdicts), expectations)
+
+
+def gate_features(
+    loop: Loop, settings: Settings, wh: Warehouse, dates: Iterable[date], as_of: datetime
+) -> GateReport:
+    """Judge the feature partitions of `dates` (departure dates) before they are published; a date without
+    rows blocks. No date at all gives a report that did not pass."""
+    ops.ensure(wh)
+    judged = sorted(set(dates))
+    table = loop.features.table
+    suite = suite_for(load_suites(settings), "features", table)
+    found: list[PartitionVerdict] = []
+    expectations = 0
+    if suite is None:
+        found = [
+            _unjudged(table, day, "no suite: nobody said what these features must look like")
+            for day in judged
+        ]
+    elif judged:
+        frame = _rows(wh, suite, f"features.{table}", loop.loop, judged)
+        session = Session(settings.gx_dir)
+        found, expectations = _judge(session, loop, suite, frame, judged, {}, as_of, settings)
+    _write(wh, loop.loop, "features", table, found, suite, as_of, None)
+    return GateReport("features", as_of, tuple(found), expectations)
+
+
+def gate_training(loop: Loop, settings: Settings, frame: pd.DataFrame, as_of: datetime) -> GateReport:
+    """Judge a training snapshot as a whole: one verdict, dated by `as_of`.
+
+    The frame must have the loop's features, `label`, `unit_id`, `departure_date`, `predict_at` and
+    `label_received_at`, may have the other identifying columns of trn_<loop>, and nothing else.
+    """
+    table = f"trn_{loop.loop}"
+    day = as_of.date()
+    suite = suite_for(load_suites(settings), "training", table)
+    if suite is None:
+        verdict = _unjudged(table, day, "no suite: nobody said what training data must look like")
+        return GateReport("training", as_of, (verdict,), 0)
+    if frame.empty:
+        verdict = _unjudged(table, day, "no rows: there is nothing to train on")
+        return GateReport("training", as_of, (verdict,), 0)
+    leaks = sorted(set(frame.columns) & set(loop.features.never))
+    found, ran = _judge(
+        Session(settings.gx_dir), loop, suite, frame, [day], {}, as_of, settings, leaks=tuple(leaks)
+    )
+    return GateReport("training", as_of, tuple(found), ran)
+
+
+def _parameters(loop: Loop, frame: pd.DataFrame, as_of: datetime) -> dict[str, Any]:
+    """What a suite may name as {$PARAMETER: ...}."""
+    optional = [name for name in _IDENTITY if name in frame.columns]
+    levels = {f"{name}_levels": list(values) for name, values in loop.features.categorical.items()}
+    return {
+        **levels,
+        "training_columns": sorted({*loop.features.columns, *_NEEDED, *optional}),
+        "training_min_rows": loop.training.min_rows,
+        "as_of": as_of,
+    }
+
+
+def _deliveries(wh: Warehouse, loop: str, source: str) -> tuple[dict[date, int], set[date]]:
+    """Rows in quarantine by received date, and the dates on which a file came."""
+    refused = wh.frame(
+        "select received_date, count(*) as n from raw.quarantine where loop = ? and source = ? group by 1",
+        (loop, source),
+    )
+    came = wh.frame(
+        "select distinct received_date from ops.landings where loop = ? and source = ?", (loop, source)
+    )
+    return (
+        {pd.Timestamp(day).date(): int(n) for day, n in refused.itertuples(index=False)},
+        {pd.Timestamp(day).date() for day in came["received_date"]},
+    )
+
+
+def _due(
+    wh: Warehouse, loop: str, source: str, suite: Suite | None, delivered: set[date], start: date, end: date
+) -> list[date]:
+    """The received dates of the source that get a verdict in this run."""
+    days = [start + timedelta(days=n) for n in range((end - start).days + 1)]
+    here = {day for day in days if day in delivered}
+    if suite is None:
+        return sorted(here) or [start]
+    if suite.volume.required_daily:
+        first = suite.volume.starts or start
+        here |= {day for day in days if day >= first}
+    if suite.volume.reference:
+        green = wh.frame(
+            "select partition_date from ops.partition_gates where loop = ? and border = 'landing' "
+            "and table_name = ? and verdict <> 'block' and suite_sha256 = ?",
+            (loop, source, suite.sha256),
+        )
+        here |= delivered - {pd.Timestamp(day).date() for day in green["partition_date"]}
+        if not delivered:
+            here.add(start)
+    return sorted(here)
+
+
+def _rows(wh: Warehouse, suite: Suite, table: str, loop: str, days: Sequence[date]) -> pd.DataFrame:
+    """The rows of the days, with the columns that the suite looks at, as far as the table has them."""
+    checked_table(table)
+    has = list(wh.frame(f"select * from {table} limit 0").columns)  # noqa: S608
+    partition = checked_column(str(suite.partition_column))
+    wanted = {partition, *(column for rule in suite.rules for column in rule.columns)}
+    if any(rule.type == "expect_table_columns_to_match_set" for rule in suite.rules):
+        wanted = set(has)
+    columns = ", ".join(f'"{checked_column(name)}"' for name in has if name in wanted)
+    return wh.frame(
+        f"select {columns} from {table} where loop = ? and {partition} between ? and ? "  # noqa: S608
+        f"and {partition} in (select unnest(?::date[]))",
+        (loop, min(days), max(days), list(days)),
+    )
+
+
+def _judge(
+    session: Session,
+    loop: Loop,
+    suite: Suite,
+    frame: pd.DataFrame,
+    judged: Sequence[date],
+    quarantined: dict[date, int],
+    as_of: datetime,
+    settings: Settings,
+    leaks: tuple[str, ...] = (),
+) -> tuple[list[PartitionVerdict], int]:
+    if suite.partition_column is None:
+        days = pd.Series(pd.Timestamp(judged[0]), index=range(len(frame)), dtype="datetime64[us]")
+    else:
+        days = pd.to_datetime(frame[suite.partition_column])
+    findings, result = judge(
+        session,
+        suite,
+        frame,
+        days=days,
+        judged=judged,
+        quarantined=quarantined,
+        parameters=_parameters(loop, frame, as_of),
+    )
+    if result is not None:
+        session.keep(
+            result,
+            suite=suite.name,
+            run=f"{loop.loop}-{suite.border}",
+            as_of=as_of,
+            batch=f"{judged[0]}_{judged[-1]}",
+        )
+    counts = days.value_counts()
+    verdicts = [
+        _verdict(suite.table, day, int(counts.get(pd.Timestamp(day), 0)), findings, leaks) for day in judged
+    ]
+    return verdicts, len(findings)
+
+
+def _verdict(
+    table: str, day: date, rows: int, findings: Sequence[Finding], leaks: tuple[str, ...]
+) -> PartitionVerdict:
+    failed = [f for f in findings if day in f.failures]
+    failed.sort(key=lambda f: f.rule.severity != "critical")
+    reasons = [f"{f.rule.severity}: {f.rule.title}: {f.failures[day]} ({f.rule.reason})" for f in failed]
+    blocks = any(f.rule.severity == "critical" for f in failed)
+    if leaks:
+        reasons.insert(0, f"critical: known only after the prediction was made: {', '.join(leaks)}")
+        blocks = True
+    if not findings:
+        return _unjudged(table, day, "no expectation was evaluated")
+    if rows == 0 and not blocks:
+        return _unjudged(table, day, "no rows")
+    verdict: Verdict = "block" if blocks else "warn" if failed else "pass"
+    return PartitionVerdict(table, day, verdict, rows, tuple(reasons))
+
+
+def _unjudged(table: str, day: date, why: str) -> PartitionVerdict:
+    return PartitionVerdict(table, day, "block", 0, (f"critical: {why}",))
+
+
+def _write(
+    wh: Warehouse,
+    loop: str,
+    border: str,
+    table: str,
+    verdicts: Sequence[PartitionVerdict],
+    suite: Suite | None,
+    as_of: datetime,
+    span: tuple[date, date] | None,
+) -> None:
+    """Replace the verdicts of the partitions; a changed landing verdict makes the partition dirty."""
+    with wh.transaction():
+        before = wh.frame(
+            "select partition_date, verdict from ops.partition_gates "
+            "where loop = ? and border = ? and table_name = ?",
+            (loop, border, table),
+        )
+        old = {pd.Timestamp(day).date(): str(said) for day, said in before.itertuples(index=False)}
+        now = {verdict.partition_date: verdict for verdict in verdicts}
+        for day in old:
+            if day in now or (span is not None and span[0] <= day <= span[1]):
+                wh.execute(
+                    "delete from ops.partition_gates "
+                    "where loop = ? and border = ? and table_name = ? and partition_date = ?",
+                    (loop, border, table, day),
+                )
+        if not now:
+            return
+        wh.append(
+            "ops.partition_gates",
+            pd.DataFrame(
+                {
+                    "loop": loop,
+                    "border": border,
+                    "table_name": table,
+                    "partition_date": pd.to_datetime([v.partition_date for v in verdicts]),
+                    "verdict": [v.verdict for v in verdicts],
+                    "rows": [v.rows for v in verdicts],
+                    "reason": ["; ".join(v.reasons) or None for v in verdicts],
+                    "suite_sha256": suite.sha256 if suite else "",
+                    "as_of": pd.Timestamp(as_of),
+                }
+            ),
+        )
+        if border == "landing":
+            # What staging may read has changed, whether or not a row did.
+            for day, verdict in now.items():
+                if day in old and (old[day] == "block") != (verdict.verdict == "block"):
+                    wh.execute(
+                        "insert or ignore into ops.dirty_partitions values (?, ?, ?)", (loop, table, day)
+                    )
