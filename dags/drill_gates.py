@@ -22,11 +22,11 @@ for loop in declared_loops():
     @dag(
         dag_id=f"{loop.loop}__drill_gates",
         schedule=CronDataIntervalTimetable("0 6 * * 1", timezone="UTC"),
-        params=defaults.AS_OF,
+        params={**defaults.RANGE, **defaults.AS_OF},
         **defaults.of(loop, __doc__, minutes=30),
     )
     def drill() -> None:
         """Drill."""
-        drill_gates(loop.loop)
+        drill_gates.override(pool=defaults.WAREHOUSE_POOL)(loop.loop)
 
     drill()

@@ -205,7 +205,8 @@ def apply_rollout(loop_name: str, decided: dict[str, Any]) -> dict[str, Any]:
     """Carry out the decision that `decide_rollout` recorded."""
     from ratchet.stages.rollout import apply
 
-    applied = apply(load_settings(), loop_named(loop_name), decided["decision"], _log.info)
+    as_of = datetime.fromisoformat(decided["as_of"])
+    applied = apply(load_settings(), loop_named(loop_name), decided["decision"], as_of, _log.info)
     _stamp(f"{loop_name}__routing", {"as_of": applied["as_of"]})
     return applied
 
@@ -215,7 +216,9 @@ def drill_gates(loop_name: str) -> dict[str, Any]:
     """Send four planted bad candidates to the judge; fail when one is not refused for its fault."""
     from ratchet.stages.drill import drill
 
-    drilled = drill(load_settings(), loop_named(loop_name), _log.info)
+    context = get_current_context()
+    as_of = windows.as_of(context) if context["params"].get("as_of") else windows.window_of(context).as_of
+    drilled = drill(load_settings(), loop_named(loop_name), as_of, _log.info)
     if drilled["failed"]:
         raise AirflowFailException(f"the gates let through or misnamed: {', '.join(drilled['failed'])}")
     return drilled

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
+from ratchet.experiment.state import Look, RolloutState, Verdict
 from ratchet.ledger.chain import Entry
 
 
@@ -34,15 +35,19 @@ class Request:
 
 @dataclass(frozen=True)
 class Rollout:
-    """A running rollout, as its entries left it. Stage changes take effect at the next scoring run."""
+    """A running rollout, as its entries left it. `trial` is what the next look is judged with."""
 
-    experiment_id: str
     champion_version: int
     challenger_version: int
     started_as_of: datetime
-    stage: str
-    stage_since: datetime
-    looks: tuple[dict[str, Any], ...] = ()
+    trial: RolloutState
+    last_day: date | None = None
+    undone: str | None = None
+    """Key of a decision that is not carried out yet; nothing further is judged before it is."""
+
+    @property
+    def experiment_id(self) -> str:
+        return self.trial.experiment_id
 
 
 @dataclass(frozen=True)
@@ -86,17 +91,25 @@ def _apply(state: LoopState, entry: Entry) -> LoopState:
         case "evaluation" if data["verdict"] != "pass" and state.request and data["request"] == state.request.key:
             return replace(state, request=None)
         case "rollout_started":
-            rollout = Rollout(
-                data["experiment_id"], int(data["champion_version"]), int(data["challenger_version"]), as_of,
-                data["stage"], as_of,
-            )
+            trial = RolloutState.begin(data["experiment_id"], as_of.date(), data["stage"])
+            rollout = Rollout(int(data["champion_version"]), int(data["challenger_version"]), as_of, trial)
             # A refused candidate did not refresh the model; one on trial counts as trained.
             return replace(state, rollout=rollout, request=None, last_trained_as_of=as_of)
         case "rollout_decision" if state.rollout and state.rollout.experiment_id == data["experiment_id"]:
-            look = {"day": data["day"], "action": data["action"], **(data.get("look") or {})}
-            return replace(state, rollout=replace(state.rollout, looks=(*state.rollout.looks, look)))
+            looks = {
+                test: Look(date.fromisoformat(day), float(fraction), float(z), bool(crossed))
+                for test, (day, fraction, z, crossed) in data["looks"].items()
+            }
+            verdict = Verdict(data["action"], (), {}, looks)
+            rollout = replace(
+                state.rollout,
+                trial=state.rollout.trial.after(verdict),
+                last_day=date.fromisoformat(data["day"]),
+                undone=entry.key if data["to_apply"] else state.rollout.undone,
+            )
+            return replace(state, rollout=rollout)
         case "rollout_applied" if state.rollout and state.rollout.experiment_id == data["experiment_id"]:
-            return _applied(state, state.rollout, data, as_of)
+            return _applied(state, replace(state.rollout, undone=None), data, as_of)
         case _:
             return state
 
@@ -113,6 +126,7 @@ def _applied(state: LoopState, rollout: Rollout, data: dict[str, Any], as_of: da
                 state, rollout=None, retired_versions=(*state.retired_versions, rollout.challenger_version)
             )
         case "advance":
-            return replace(state, rollout=replace(rollout, stage=data["stage"], stage_since=as_of))
+            trial = rollout.trial.in_stage(int(data["stage_index"]), data["stage"], as_of.date())
+            return replace(state, rollout=replace(rollout, trial=trial))
         case _:
-            return state
+            return replace(state, rollout=rollout)

@@ -50,6 +50,23 @@ class AirflowApi:
         """Ids of the DAGs that were parsed."""
         return {dag["dag_id"] for dag in self._call("GET", "/dags", params={"limit": 100})["dags"]}
 
+    def wait_for_dags(self, wanted: set[str], seconds: float = 120.0) -> None:
+        """Until every DAG of `wanted` is parsed; lets each run.
+
+        Raises:
+            AirflowError: a DAG file does not import, or one is missing after `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        while not wanted <= self.dags():
+            errors = self.import_errors()
+            if errors:
+                raise AirflowError("a DAG file does not import: " + "; ".join(errors))
+            if time.monotonic() > deadline:
+                raise AirflowError(f"not parsed after {seconds:.0f} s: {', '.join(sorted(wanted - self.dags()))}")
+            time.sleep(0.3)
+        for dag_id in sorted(wanted):
+            self.unpause(dag_id)
+
     def import_errors(self) -> list[str]:
         """What failed to parse."""
         errors = self._call("GET", "/importErrors", params={"limit": 20})["import_errors"]

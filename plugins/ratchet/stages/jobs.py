@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 from ratchet.loop import Loop
 from ratchet.published import write_atomically
@@ -19,6 +20,18 @@ Mode = Literal["retrain", "bootstrap"]
 
 class NoJob(RuntimeError):
     """There is nothing to train; the message says what is missing."""
+
+
+def last_complete_day(loop: Loop, as_of: datetime) -> date:
+    """The last departure date, in the loop's time zone, that is over at `as_of` (UTC)."""
+    local = as_of.replace(tzinfo=UTC).astimezone(ZoneInfo(loop.timezone))
+    return local.date() - timedelta(days=1)
+
+
+def training_window(loop: Loop, as_of: datetime) -> tuple[date, date]:
+    """First and last departure date whose label windows are all closed at `as_of`."""
+    closed = as_of - timedelta(hours=loop.label.maturity_hours)
+    return loop.data_span.start, last_complete_day(loop, closed)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 
 from ratchet.loop import Loop
+from ratchet.stages.jobs import last_complete_day
 
 #: Sources whose rows are facts about predictions; they change no feature.
 FACT_SOURCES = frozenset({"predictions", "feedback", "telemetry"})
@@ -18,7 +19,7 @@ def reach_of(
 
     A row received on day r can amend facts of departures up to `amend_days` before r, and a feature that looks
     back `lookback_days` from a departure after r. A change of a reference source reaches every known date.
-    Dates after the as-of are left out: nothing is known of them yet.
+    The day that is not over at the as-of is built as far as it is known; later ones are left out.
 
     Args:
         first_known, last_known: first and last departure date of the landed schedule.
@@ -26,7 +27,7 @@ def reach_of(
     dirty = list(dirty)
     if not dirty:
         return []
-    last = min(last_known, as_of.date())
+    last = min(last_known, last_complete_day(loop, as_of) + timedelta(days=1))
     if any(source in loop.sources and loop.sources[source].reference for source, _ in dirty):
         first = first_known
     else:

@@ -1,0 +1,67 @@
+"""The gate drill: four planted bad candidates go to the same judge as a real one, and must be refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from ratchet.loop import Loop
+from ratchet.settings import Settings
+from ratchet.stages.jobs import Job, NoJob
+from ratchet.stages.records import ledger_of, state_of
+from ratchet.stages.snapshots import read_snapshot
+from ratchet.stages.train import judge_frame, take_snapshot
+from ratchet.training.baselines import constant_rate, fit_logistic
+from ratchet.training.encode import feature_matrix, label_vector
+from ratchet.training.fit import fit_model
+from ratchet.training.plants import KINDS, plant
+from ratchet.training.recipe import time_split
+
+Log = Callable[[str], None]
+
+
+def drill(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str, Any]:
+    """Plant each fault in the snapshot of `as_of`, fit, judge; nothing is registered.
+
+    `failed` names the plants that passed, or that were refused for another reason than their fault.
+
+    Raises:
+        NoJob: there is no champion to compare with.
+    """
+    if state_of(settings, loop).champion_version is None:
+        raise NoJob(f"loop {loop.loop} has no champion: the drill compares with one")
+    job = Job(loop.loop, "retrain", f"drill:{as_of.isoformat()}", as_of)
+    take_snapshot(settings, loop, job, log)
+    honest = read_snapshot(settings, loop, job.read(settings, "snapshot"))
+    results = []
+    for kind in KINDS:
+        planted = plant(kind, honest, loop, loop.training.seed)
+        split = time_split(planted.frame, loop)
+        matrix, labels = feature_matrix(split.train, loop), label_vector(split.train)
+        model = fit_model(
+            matrix, labels, loop.training.params, seed=loop.training.seed, feature_names=loop.features.columns,
+            nthread=settings.threads,
+        )
+        judged = judge_frame(
+            settings, loop, planted.frame, model=model, logistic=fit_logistic(matrix, labels, loop),
+            constant=constant_rate(labels), is_first=False,
+        )
+        refused_by = {gate["name"]: gate["reason"] for gate in judged["gates"] if gate["verdict"] == "refuse"}
+        results.append(
+            {
+                "kind": kind,
+                "verdict": judged["verdict"],
+                "expected_gate": planted.expected_gate,
+                "refused_by": sorted(refused_by),
+                "reason": refused_by.get(planted.expected_gate, "the expected gate did not refuse"),
+            }
+        )
+        log(f"planted {kind}: {judged['verdict']} by {', '.join(sorted(refused_by)) or 'no gate'}")
+    failed = [
+        r["kind"] for r in results if r["verdict"] != "refuse" or r["expected_gate"] not in r["refused_by"]
+    ]
+    ledger_of(settings).append(
+        loop=loop.loop, kind="drill", key=job.request, as_of=as_of, payload={"plants": results, "failed": failed}
+    )
+    return {"refused": len(results) - len(failed), "failed": failed}

@@ -1,0 +1,120 @@
+"""The health record of the served model, and the trigger policy applied to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Any
+
+from ratchet.ledger.chain import Entry
+from ratchet.ledger.state import LoopState, fold
+from ratchet.loop import Loop
+from ratchet.monitoring.health import Health, ReferenceQuality, assess_health
+from ratchet.published import publish
+from ratchet.settings import Settings
+from ratchet.stages.records import ledger_of
+from ratchet.triggers.policy import TriggerHistory, decide_retrain
+from ratchet.warehouse.duckdb import open_warehouse
+
+Log = Callable[[str], None]
+
+
+class NotMeasured(RuntimeError):
+    """There is no health record for this as-of; run measure_health first."""
+
+
+def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str, Any]:
+    """Assess the served model from the day sums and write one ledger entry for `as_of`."""
+    ledger = ledger_of(settings)
+    entries = ledger.entries(loop.loop)
+    state = fold(entries)
+    if state.champion_version is None:
+        raise NotMeasured(f"loop {loop.loop} has no champion: there is nothing to monitor")
+    frames = {}
+    with open_warehouse(settings, purpose=f"health of {loop.loop}", read_only=True) as warehouse:
+        for name in ("mon_quality_daily", "mon_calibration_daily", "mon_feature_histograms"):
+            # Names of our own models; the value is bound.
+            frames[name] = warehouse.frame(f"select * from monitoring.{name} where loop = ? order by all", (loop.loop,))  # noqa: S608
+        bins = warehouse.frame("select * from ops.feature_bins where loop = ? order by all", (loop.loop,))
+    health = assess_health(
+        loop,
+        frames["mon_quality_daily"],
+        frames["mon_calibration_daily"],
+        frames["mon_feature_histograms"],
+        bins,
+        reference_of(loop, entries, state),
+        as_of,
+    )
+    record = health.to_json()
+    ledger.append(
+        loop=loop.loop, kind="health", key=f"health:{as_of.isoformat()}", as_of=as_of,
+        payload={**record, "model_version": state.champion_version},
+    )
+    publish(settings, loop.loop, "health", record)
+    log(f"health of version {state.champion_version}: {record['status']}: {'; '.join(record['reasons'])}")
+    return {"status": record["status"], "reasons": record["reasons"]}
+
+
+def reference_of(loop: Loop, entries: list[Entry], state: LoopState) -> ReferenceQuality:
+    """What the champion's own evaluation said of it: the quality that it is held to.
+
+    Raises:
+        NotMeasured: the ledger has no evaluation of the champion.
+    """
+    version = state.champion_version
+    offered = next(
+        (
+            e for e in reversed(entries)
+            if (e.kind == "bootstrap" and e.payload["model_version"] == version)
+            or (e.kind == "rollout_started" and e.payload["challenger_version"] == version)
+        ),
+        None,
+    )
+    if offered is None or version is None:
+        raise NotMeasured(f"the ledger never offered version {version} of loop {loop.loop}")
+    evaluation = next(
+        e for e in entries if e.kind == "evaluation" and e.payload["request"] == offered.payload["request"]
+    )
+    candidate, constant = evaluation.payload["metrics"]["candidate"], evaluation.payload["metrics"]["constant"]
+    return ReferenceQuality(
+        model_version=version,
+        log_loss=float(candidate["log_loss"]),
+        brier=float(candidate["brier"]),
+        constant_log_loss=float(constant["log_loss"]),
+        positive_rate=float(constant["mean_score"]),
+        serves_from=date.fromisoformat((state.champion_since or datetime.min).isoformat()[:10]),
+    )
+
+
+def decide(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str, Any]:
+    """Apply the trigger policy to the health record of `as_of`; the key of the request it opened, or None."""
+    ledger = ledger_of(settings)
+    key = f"trigger:{as_of.isoformat()}"
+    known = ledger.find(loop.loop, key)
+    if known is None:
+        entries = ledger.entries(loop.loop)
+        state = fold(entries)
+        record = next((e for e in entries if e.key == f"health:{as_of.isoformat()}"), None)
+        if record is None:
+            raise NotMeasured(f"no health record of loop {loop.loop} for {as_of}: run measure_health first")
+        decision = decide_retrain(
+            loop,
+            Health.from_json(record.payload),
+            TriggerHistory(
+                last_trained_as_of=state.last_trained_as_of,
+                last_request_as_of=state.last_request_as_of,
+                open_request=None if state.request is None else state.request.key,
+                running_rollout=None if state.rollout is None else state.rollout.experiment_id,
+            ),
+            as_of,
+        )
+        known = ledger.append(
+            loop=loop.loop, kind="trigger", key=key, as_of=as_of,
+            payload={
+                "tier": decision.tier, "action": decision.action, "reason": decision.reason,
+                "evidence": decision.evidence,
+            },
+        )
+    told = known.payload
+    log(f"{told['action']}{' ' + told['tier'] if told['tier'] else ''}: {told['reason']}")
+    return {"action": told["action"], "tier": told["tier"], "request": key if told["action"] == "request" else None}

@@ -1,0 +1,146 @@
+"""Score a window of units with the routing in force, and leave prediction files for the next landing."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from datetime import time as clock
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ratchet.experiment.assignment import assign
+from ratchet.loop import Loop
+from ratchet.published import write_atomically
+from ratchet.registry.models import Registry
+from ratchet.scoring.child import Scored, score_in_child
+from ratchet.scoring.routing import Routing, read_routing
+from ratchet.settings import Settings
+from ratchet.training.encode import feature_matrix
+from ratchet.warehouse.duckdb import open_warehouse
+
+Log = Callable[[str], None]
+#: A prediction is received this long after it was made.
+DELIVERY = timedelta(seconds=1)
+
+
+def score(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> dict[str, Any]:
+    """Score every unit whose prediction is due from `start` to `end` (UTC days, both inclusive).
+
+    Reads visible features only; units of a partition whose gate is not green are counted and not scored. A
+    prediction that was made stands: on a second run only units without one are scored.
+
+    Raises:
+        RoutingError: nothing serves yet.
+        ArtifactRefused: a model is not the one that the ledger recorded.
+        ScoringFailed: a model crashed, hung, or gave scores that are not numbers in [0, 1].
+    """
+    routing = read_routing(settings, loop.loop)
+    window = (datetime.combine(start, clock.min), datetime.combine(end + timedelta(days=1), clock.min))
+    with open_warehouse(settings, purpose=f"scoring {loop.loop} {start}..{end}", read_only=True) as warehouse:
+        columns = ", ".join(loop.features.columns)
+        # The columns are identifiers of the validated loop file; the values are bound.
+        units = warehouse.frame(
+            f"select unit_id, departure_date, predict_at, {columns} from features.ftr_flights__published "  # noqa: S608
+            "where loop = ? and predict_at >= ? and predict_at < ? order by predict_at, unit_id",
+            (loop.loop, *window),
+        )
+        due = warehouse.scalar(
+            "select count(*) from features.ftr_flights__pre_departure "
+            "where loop = ? and predict_at >= ? and predict_at < ?",
+            (loop.loop, *window),
+        )
+    hidden = int(due) - len(units)
+    known = _already_scored(settings, loop, start, end)
+    fresh = units[~units["unit_id"].isin(known)].reset_index(drop=True)
+    log(f"{len(units)} units are due, {len(known)} have their prediction, {hidden} wait for a green gate")
+    rows = _score_units(settings, loop, routing, fresh)
+    files = _write(settings, loop, rows)
+    arms = rows.loc[rows["is_served"], "arm"].value_counts().to_dict() if len(rows) else {}
+    log(f"scored {len(fresh)} units into {files} files; served by arm: {arms}")
+    return {
+        "units": len(fresh), "hidden": hidden, "files": files, "arms": {str(k): int(v) for k, v in arms.items()},
+        "champion": routing.champion_version, "challenger": routing.challenger_version, "stage": routing.stage,
+    }
+
+
+def _score_units(settings: Settings, loop: Loop, routing: Routing, units: pd.DataFrame) -> pd.DataFrame:
+    """Prediction rows: the served one of each unit and, during a rollout, the silent one of the other model."""
+    if units.empty:
+        return pd.DataFrame(columns=["is_served", "arm"])
+    registry = Registry(settings)
+    models = {"champion": registry.model_bytes(loop.loop, routing.champion_version, routing.champion_sha256)}
+    if routing.challenger_version is not None and routing.challenger_sha256 is not None:
+        models["challenger"] = registry.model_bytes(
+            loop.loop, routing.challenger_version, routing.challenger_sha256
+        )
+    scored = score_in_child(models, feature_matrix(units, loop))
+    ids = units["unit_id"].astype(str).tolist()
+    if routing.experiment_id is None:
+        arms = np.array(["champion"] * len(ids), dtype=object)
+    else:
+        arms = assign(ids, routing.flag_key(), routing.variants())
+    served_by_challenger = arms == "challenger"
+    parts = [
+        _rows(loop, routing, units, arms, scored["champion"], routing.champion_version, ~served_by_challenger)
+    ]
+    if routing.challenger_version is not None and "challenger" in scored:
+        parts.append(
+            _rows(
+                loop, routing, units, arms, scored["challenger"], routing.challenger_version, served_by_challenger
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def _rows(
+    loop: Loop, routing: Routing, units: pd.DataFrame, arms: Any, scored: Scored, version: int, served: Any
+) -> pd.DataFrame:
+    low, high = loop.policy.score_bounds
+    ids = [
+        hashlib.sha256(f"{loop.loop}|{unit}|{version}".encode()).hexdigest()[:32] for unit in units["unit_id"]
+    ]
+    made = pd.to_datetime(units["predict_at"])
+    return pd.DataFrame(
+        {
+            "prediction_id": ids,
+            "unit_id": units["unit_id"],
+            "experiment_id": routing.experiment_id,
+            "arm": arms,
+            "model_version": version,
+            "is_served": served,
+            "score": np.clip(scored.scores, low, high),
+            "latency_ms": 1000.0 * scored.seconds / len(units),
+            "event_at": made,
+            "received_at": made + DELIVERY,
+        }
+    )
+
+
+def _folder(settings: Settings, loop: Loop, day: date) -> Path:
+    return settings.landing_dir / loop.loop / "predictions" / f"received_date={day}"
+
+
+def _already_scored(settings: Settings, loop: Loop, start: date, end: date) -> set[str]:
+    known: set[str] = set()
+    for offset in range((end - start).days + 1):
+        for path in sorted(_folder(settings, loop, start + timedelta(days=offset)).glob("*.parquet")):
+            known |= set(pd.read_parquet(path, columns=["unit_id"])["unit_id"])
+    return known
+
+
+def _write(settings: Settings, loop: Loop, rows: pd.DataFrame) -> int:
+    if rows.empty:
+        return 0
+    days = rows["received_at"].dt.date
+    for day in sorted(days.unique()):
+        folder = _folder(settings, loop, day)
+        part = len(list(folder.glob("part-*.parquet"))) + 1
+        content = io.BytesIO()
+        rows[days == day].sort_values(["unit_id", "model_version"]).to_parquet(content, index=False)
+        write_atomically(folder / f"part-{part:04d}.parquet", content.getvalue())
+    return int(days.nunique())

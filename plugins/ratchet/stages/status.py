@@ -1,0 +1,98 @@
+"""What `ratchet status` tells: from the ledger and published summaries, never from the warehouse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ratchet.ledger.chain import plain
+from ratchet.ledger.state import fold
+from ratchet.loop import Loop
+from ratchet.published import read
+from ratchet.settings import Settings
+from ratchet.stages.conditions import CONDITIONS, check
+from ratchet.stages.records import ledger_of
+
+
+def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
+    """The loop's state as plain data; `lines` are (name, text) pairs for a person."""
+    entries = ledger_of(settings).entries(loop.loop) if _ledger_exists(settings) else []
+    state = fold(entries)
+    partitions = read(settings, loop.loop, "partitions")
+    health = read(settings, loop.loop, "health")
+    lines: list[tuple[str, str]] = []
+    if state.champion_version is None:
+        lines.append(("serves", "nothing: no champion was ever made (train_model with mode bootstrap)"))
+    else:
+        lines.append(("serves", f"version {state.champion_version} since {state.champion_since:%Y-%m-%d}"))
+    if state.rollout is None:
+        lines.append(("on trial", "nothing"))
+    else:
+        stage = loop.rollout.stages[state.rollout.trial.stage_index]
+        lines.append(
+            (
+                "on trial",
+                f"version {state.rollout.challenger_version} in {stage.name} ({stage.share:.0%}) since "
+                f"{state.rollout.trial.stage_started_on}, last look {state.rollout.last_day or 'none yet'}",
+            )
+        )
+        if state.rollout.undone:
+            lines.append(("to apply", state.rollout.undone))
+    waiting: dict[str, str] = {}
+    if state.request is not None:
+        lines.append(("request", f"{state.request.tier}, {state.request.as_of:%Y-%m-%d}: {state.request.reason}"))
+        for condition in CONDITIONS:
+            readiness = check(settings, loop, condition, "retrain")
+            if not readiness.ready:
+                waiting[condition] = readiness.reason
+                lines.append((f"waits for {condition}", readiness.reason))
+    else:
+        lines.append(("request", "none is open"))
+    if partitions is None:
+        lines.append(("warehouse", "nothing was built yet"))
+    else:
+        features = partitions["features"]
+        lines.append(
+            ("features", f"{features['green']} partitions visible, {features['first']} to {features['last']}")
+        )
+        lines.append(("dirty", f"{partitions['dirty']} partitions wait for a build"))
+        for item in partitions["blocked"][:10]:
+            lines.append(("blocked", f"{item['border']} {item['table_name']} {item['partition_date']}: {item['reason']}"))
+    if health is not None:
+        lines.append(("health", f"{health['status']} as of {health['as_of'][:10]}"))
+    decisions = [e for e in entries if e.kind in ("bootstrap", "evaluation", "rollout_started", "rollout_applied")]
+    for entry in decisions[-3:]:
+        told = entry.payload.get("action") or entry.payload.get("verdict") or "done"
+        lines.append(("decided", f"{entry.as_of[:10]} {entry.kind.replace('_', ' ')}: {told}"))
+    found = {
+        "loop": loop.loop,
+        "champion_version": state.champion_version,
+        "champion_since": state.champion_since,
+        "rollout": None
+        if state.rollout is None
+        else {
+            "experiment_id": state.rollout.experiment_id,
+            "challenger_version": state.rollout.challenger_version,
+            "stage": state.rollout.trial.stage_name,
+            "since": state.rollout.trial.stage_started_on,
+            "last_day": state.rollout.last_day,
+            "to_apply": state.rollout.undone,
+        },
+        "request": None if state.request is None else state.request.__dict__,
+        "waiting_for": waiting,
+        "partitions": None
+        if partitions is None
+        else {
+            "as_of": partitions["as_of"], "dirty": partitions["dirty"], "visible": partitions["features"]["green"],
+            "blocked": partitions["blocked"],
+        },
+        "health": None if health is None else {"as_of": health["as_of"], "status": health["status"]},
+        "lines": lines,
+    }
+    return dict(plain(found))
+
+
+def _ledger_exists(settings: Settings) -> bool:
+    from pathlib import Path
+
+    prefix = "sqlite:///"
+    return not settings.ledger_url.startswith(prefix) or Path(settings.ledger_url.removeprefix(prefix)).exists()
