@@ -10,6 +10,7 @@ from ratchet.landing.readers import Rejected
 
 LONGEST_ORIGINAL = 20_000
 LONGEST_REASON = 500
+_MARGIN = 200
 
 
 def printable(rejected: Rejected, contract: SourceContract | None) -> tuple[str, str]:
@@ -19,11 +20,12 @@ def printable(rejected: Rejected, contract: SourceContract | None) -> tuple[str,
     readable; in anything else all of it is.
     """
     original = rejected.original
-    cut = len(original) > LONGEST_ORIGINAL
-    shown = original[:LONGEST_ORIGINAL]
-    redacted = None if cut else _redact_fields(shown, contract)
-    shown = redact_text(shown) if redacted is None else redacted
-    if cut:
+    if len(original) <= LONGEST_ORIGINAL:
+        redacted = _redact_fields(original, contract)
+        shown = redact_text(original) if redacted is None else redacted
+    else:
+        # An address that the cut goes through is no address to the patterns: the margin with it is dropped.
+        shown = redact_text(original[:LONGEST_ORIGINAL])[:-_MARGIN]
         shown += f" ... [{len(original)} characters in all]"
     # A reason quotes the value that it refuses, and that value may be the personal data itself.
     return _storable(redact_text(rejected.reason[:LONGEST_REASON])), _storable(shown)

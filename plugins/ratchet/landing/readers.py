@@ -33,9 +33,12 @@ class Rejected:
 
 @dataclass(frozen=True)
 class RawColumns:
-    """One file, read. `columns[name]` has one entry a readable row: a list of Python values (None is missing),
-    or a typed Series where the format has types. `lines` are their 1-based lines; `texts` says whether the
-    values came as text (CSV); `original(i)` is what row i said."""
+    """One file, read.
+
+    `columns[name]` has one entry a readable row: a list of Python values (None is missing), or a typed Series
+    where the format has types. `lines` are the rows' 1-based lines; `texts` says whether the values came as
+    text (CSV); `original(i)` is what row i said.
+    """
 
     rows_read: int
     columns: dict[str, list[Any] | pd.Series]

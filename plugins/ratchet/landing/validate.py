@@ -139,7 +139,7 @@ def _surrogate(text: str) -> bool:
 def _plain_number(text: str) -> bool:
     # int() and float() also take "1_000", blanks and the digits of other scripts; a file that has them is
     # not what was agreed.
-    return text.isascii() and "_" not in text and not any(c.isspace() for c in text)
+    return text.isascii() and "_" not in text and text == "".join(text.split())
 
 
 def _numbers(

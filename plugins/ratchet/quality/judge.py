@@ -165,7 +165,7 @@ def _by_number(rule: Rule, answer: Any, table: pd.DataFrame) -> Finding:
     failures: dict[date, str] = {}
     for i, (day, value, rows) in enumerate(zip(days, table[name], table["n_rows"], strict=True)):
         if i in unexpected:
-            failures[day] = f"{value:,.6g}"
+            failures[day] = f"{value:,.0f} rows" if counted else f"{value:,.6g}"
         elif pd.isna(value) and rows and not rule.may_be_empty:
             failures[day] = "no value to look at"
     return Finding(rule, failures, int(table["n_rows"].sum()) if not counted else len(table))

@@ -1,8 +1,8 @@
 """Suites: what the world must look like at a border, in Great Expectations' own keys.
 
 expectations/suites/<table>.yml holds `name`, `expectations` (type, kwargs, severity, meta) and `meta`
-(border, table, partition_column, volume). A value `{$PARAMETER: name}` is filled from the loop when the gate runs.
-Reading a suite does not import Great Expectations.
+(border, table, partition_column, volume). A value `{$PARAMETER: name}` is filled from the loop when the gate
+runs. Reading a suite does not import Great Expectations.
 """
 
 from __future__ import annotations
