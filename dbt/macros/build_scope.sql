@@ -1,8 +1,8 @@
 {#- The condition that keeps an incremental build to the departure dates of ops.build_scope.
 
-    relation: alias of a relation with the columns loop and departure_date.
+    relation: alias of a relation with the columns loop and departure_date; what: features or facts.
     A full build (first run, --full-refresh) takes every date. -#}
-{% macro in_build_scope(relation) -%}
+{% macro in_build_scope(relation, what='facts') -%}
     {%- set build_scope = source('ops', 'build_scope') -%}
     {%- if is_incremental() -%}
         ({{ relation }}.loop, {{ relation }}.departure_date)
@@ -11,7 +11,7 @@
                 build_scope.loop,
                 build_scope.departure_date
             from {{ build_scope }} as build_scope
-            {{ only_features() }}
+            {{ dates_of(what) }}
         )
     {%- else -%}
         true
@@ -21,13 +21,13 @@
 
 {#- The condition that keeps an incremental build to the rows that a feature window of the scope can reach:
     received at most flights_lookback_days before the first date of the scope. -#}
-{% macro in_lookback(received_at) -%}
+{% macro in_lookback(received_at, what='features') -%}
     {%- set build_scope = source('ops', 'build_scope') -%}
     {%- if is_incremental() -%}
         {{ received_at }} >= (
             select min(build_scope.departure_date) - interval '{{ var("flights_lookback_days") }} days'
             from {{ build_scope }} as build_scope
-            {{ only_features() }}
+            {{ dates_of(what) }}
         )
     {%- else -%}
         true
@@ -36,7 +36,7 @@
 
 
 {#- Pre-hook of incremental models: takes the scope's dates out, in the transaction that appends them again. -#}
-{% macro delete_build_scope() -%}
+{% macro delete_build_scope(what='facts') -%}
     {%- set build_scope = source('ops', 'build_scope') -%}
     {%- if is_incremental() -%}
         delete from {{ this }}
@@ -47,15 +47,17 @@
                     build_scope.loop,
                     build_scope.departure_date
                 from {{ build_scope }} as build_scope
-                {{ only_features() }}
+                {{ dates_of(what) }}
             )
     {%- endif -%}
 {%- endmacro %}
 
 
-{#- Models with `meta: {rebuilt_with: features}` stay as they are when only facts about predictions changed. -#}
-{% macro only_features() -%}
-    {%- if config.get('meta', {}).get('rebuilt_with') == 'features' -%}
+{#- Facts are rebuilt on every date of the scope; features stay as they are where only facts changed. -#}
+{% macro dates_of(what) -%}
+    {%- if what == 'features' -%}
         where build_scope.includes_features
+    {%- elif what != 'facts' -%}
+        {{ exceptions.raise_compiler_error("build scope of '" ~ what ~ "'; use facts or features") }}
     {%- endif -%}
 {%- endmacro %}

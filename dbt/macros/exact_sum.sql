@@ -15,3 +15,9 @@
 {% macro whole_sum(expression) -%}
     cast(coalesce(sum({{ expression }}), 0) as integer)
 {%- endmacro %}
+
+
+{#- count - correction as an integer; either may be missing, which is zero. -#}
+{% macro less(count, correction) -%}
+    cast(coalesce({{ count }}, 0) - coalesce({{ correction }}, 0) as integer)
+{%- endmacro %}

@@ -37,7 +37,7 @@ flights as (
             scheduled.loop = landed.loop
             and scheduled.predict_at < landed.landed_until
     where
-        {{ in_build_scope('scheduled') }}
+        {{ in_build_scope('scheduled', 'features') }}
         and scheduled.is_known_in_time
 ),
 

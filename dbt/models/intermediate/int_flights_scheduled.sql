@@ -9,7 +9,7 @@ timed as (
         versions.*,
         versions.scheduled_departure_at - interval '{{ var("flights_lead_hours") }} hours' as predict_at
     from versions
-    where {{ in_build_scope('versions') }}
+    where {{ in_build_scope('versions', 'features') }}
 ),
 
 ranked as (

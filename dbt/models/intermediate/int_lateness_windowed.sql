@@ -19,7 +19,7 @@ flights as (
         scheduled.dest
     from scheduled
     where
-        {{ in_build_scope('scheduled') }}
+        {{ in_build_scope('scheduled', 'features') }}
         and scheduled.is_known_in_time
 ),
 
@@ -40,7 +40,7 @@ outcomes_known as (
         on
             outcomes.loop = scheduled.loop
             and outcomes.unit_id = scheduled.unit_id
-    where {{ in_lookback('outcomes.received_at') }}
+    where {{ in_lookback('greatest(outcomes.received_at, scheduled.received_at)') }}
 ),
 
 outcome_versions as (
@@ -59,7 +59,7 @@ timeline as (
         unit_id,
         departure_date,
         predict_at,
-        predict_at as at,
+        predict_at as timeline_at,
         origin,
         carrier,
         dest,
@@ -73,7 +73,7 @@ timeline as (
         unit_id,
         cast(null as date) as departure_date,
         cast(null as timestamp) as predict_at,
-        known_at as at,
+        known_at as timeline_at,
         origin,
         carrier,
         dest,
@@ -102,22 +102,22 @@ windowed as (
     window
         origin_6h as (
             partition by timeline.loop, timeline.origin
-            order by timeline.at
+            order by timeline.timeline_at
             range between interval '6 hours' preceding and interval '1 microsecond' preceding
         ),
         carrier_24h as (
             partition by timeline.loop, timeline.carrier
-            order by timeline.at
+            order by timeline.timeline_at
             range between interval '24 hours' preceding and interval '1 microsecond' preceding
         ),
         carrier_origin_28d as (
             partition by timeline.loop, timeline.carrier, timeline.origin
-            order by timeline.at
+            order by timeline.timeline_at
             range between interval '28 days' preceding and interval '1 microsecond' preceding
         ),
         dest_28d as (
             partition by timeline.loop, timeline.dest
-            order by timeline.at
+            order by timeline.timeline_at
             range between interval '28 days' preceding and interval '1 microsecond' preceding
         )
 ),
@@ -176,18 +176,16 @@ corrected as (
         windowed.loop,
         windowed.unit_id,
         windowed.departure_date,
-        {% for count in [
-            'origin_outcomes_6h',
-            'origin_late_6h',
-            'carrier_outcomes_24h',
-            'carrier_late_24h',
-            'carrier_origin_outcomes_28d',
-            'carrier_origin_late_28d',
-            'dest_outcomes_28d',
-            'dest_late_28d',
-        ] %}
-            cast(coalesce(windowed.{{ count }}, 0) - coalesce(corrections.{{ count }}, 0) as integer) as {{ count }}{{ ',' if not loop.last }}
-        {% endfor %}
+        {{ less('windowed.origin_outcomes_6h', 'corrections.origin_outcomes_6h') }} as origin_outcomes_6h,
+        {{ less('windowed.origin_late_6h', 'corrections.origin_late_6h') }} as origin_late_6h,
+        {{ less('windowed.carrier_outcomes_24h', 'corrections.carrier_outcomes_24h') }} as carrier_outcomes_24h,
+        {{ less('windowed.carrier_late_24h', 'corrections.carrier_late_24h') }} as carrier_late_24h,
+        {{ less('windowed.carrier_origin_outcomes_28d', 'corrections.carrier_origin_outcomes_28d') }}
+            as carrier_origin_outcomes_28d,
+        {{ less('windowed.carrier_origin_late_28d', 'corrections.carrier_origin_late_28d') }}
+            as carrier_origin_late_28d,
+        {{ less('windowed.dest_outcomes_28d', 'corrections.dest_outcomes_28d') }} as dest_outcomes_28d,
+        {{ less('windowed.dest_late_28d', 'corrections.dest_late_28d') }} as dest_late_28d
     from windowed
     left join corrections
         on

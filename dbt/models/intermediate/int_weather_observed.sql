@@ -17,7 +17,7 @@ flights as (
         scheduled.origin
     from scheduled
     where
-        {{ in_build_scope('scheduled') }}
+        {{ in_build_scope('scheduled', 'features') }}
         and scheduled.is_known_in_time
 ),
 
@@ -49,7 +49,7 @@ timeline as (
     select
         loop,
         origin,
-        received_at as at,
+        received_at as timeline_at,
         1 as n_observations,
         cast(null as varchar) as unit_id,
         cast(null as date) as departure_date,
@@ -59,7 +59,7 @@ timeline as (
     select
         loop,
         origin,
-        predict_at as at,
+        predict_at as timeline_at,
         0 as n_observations,
         unit_id,
         departure_date,
@@ -73,7 +73,7 @@ numbered as (
         timeline.*,
         sum(timeline.n_observations) over (
             partition by timeline.loop, timeline.origin
-            order by timeline.at
+            order by timeline.timeline_at
             range between unbounded preceding and interval '1 microsecond' preceding
         ) as observation_number
     from timeline

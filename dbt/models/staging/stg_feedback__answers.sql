@@ -16,8 +16,8 @@ passed as (
         feedback.is_simulated,
         feedback.event_at as feedback_event_at,
         feedback.received_at,
-        (feedback.comment is not null and feedback.comment <> '') as has_comment,
-        feedback.row_hash
+        feedback.row_hash,
+        (feedback.comment is not null and feedback.comment <> '') as has_comment
     from feedback
     where {{ passed_landing_gate('feedback', 'feedback') }}
 )
@@ -33,6 +33,6 @@ select
     is_simulated,
     feedback_event_at,
     received_at,
-    has_comment,
-    row_hash
+    row_hash,
+    has_comment
 from passed

@@ -1,0 +1,47 @@
+-- Every landed prediction of a scheduled flight of the scope has its one row, and no other prediction has one.
+with
+
+build_scope as (
+    select * from {{ source('ops', 'build_scope') }}
+),
+
+scheduled as (
+    select * from {{ ref('int_flights_scheduled') }}
+),
+
+staged as (
+    select * from {{ ref('stg_predictions__predictions') }}
+),
+
+facts as (
+    select * from {{ ref('fct_predictions') }}
+),
+
+expected as (
+    select count(distinct staged.prediction_id) as n_expected
+    from staged
+    inner join scheduled
+        on
+            staged.loop = scheduled.loop
+            and staged.unit_id = scheduled.unit_id
+    inner join build_scope
+        on
+            scheduled.loop = build_scope.loop
+            and scheduled.departure_date = build_scope.departure_date
+),
+
+found as (
+    select count(*) as n_found
+    from facts
+    inner join build_scope
+        on
+            facts.loop = build_scope.loop
+            and facts.departure_date = build_scope.departure_date
+)
+
+select
+    expected.n_expected,
+    found.n_found
+from expected
+cross join found
+where expected.n_expected <> found.n_found
