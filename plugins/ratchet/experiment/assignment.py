@@ -67,24 +67,6 @@ def arm_weights(challenger_share: float) -> tuple[tuple[str, int], ...]:
     return ("challenger", arm), ("rest", WEIGHT_TOTAL - 2 * arm), ("control", arm)
 
 
-def flag_definition(flag_key: str, variants: Sequence[tuple[str, int]], default: str) -> dict[str, object]:
-    """A flagd flag with these fractional weights; `default` serves when no targeting key is given.
-
-    Returned is the content of one flags file: {"flags": {flag_key: {...}}}.
-    """
-    return {
-        "$schema": "https://flagd.dev/schema/v0/flags.json",
-        "flags": {
-            flag_key: {
-                "state": "ENABLED",
-                "variants": {name: name for name, _ in variants},
-                "defaultVariant": default,
-                "targeting": {"fractional": [[name, weight] for name, weight in variants]},
-            }
-        },
-    }
-
-
 def murmur3_32(keys: Sequence[bytes]) -> NDArray[np.uint32]:
     """MurmurHash3 x86 32 bit with seed 0 of each key, as unsigned integers (Appleby, public domain)."""
     answer = np.zeros(len(keys), dtype=np.uint32)

@@ -1,0 +1,57 @@
+"""A model's training profile: how each feature was spread over bins when the model was trained.
+
+Bins of numbers end at deciles, a category is its position in the loop file's list, bin 0 is missing. The
+bounds are lower <= value < upper, as mon_feature_histograms counts them; an open end is null.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ratchet.training.encode import feature_matrix
+
+if TYPE_CHECKING:
+    from ratchet.loop import Loop
+
+COLUMNS = ("loop", "model_version", "feature", "bin", "lower_bound", "upper_bound", "reference_share")
+DECILES = tuple(i / 10 for i in range(1, 10))
+
+
+def reference_bins(frame: pd.DataFrame, loop: Loop, model_version: int) -> pd.DataFrame:
+    """The rows of ops.feature_bins for a model trained on `frame`: one per feature and bin, by feature, bin.
+
+    Shares of a feature sum to 1. Equal deciles make one bin, so a feature may have fewer than ten.
+
+    Raises:
+        ValueError: the frame is empty or lacks a feature.
+    """
+    if frame.empty:
+        raise ValueError("the training frame is empty: there is no profile to take")
+    matrix = feature_matrix(frame, loop)
+    rows: list[tuple[str, int, float | None, float | None, float]] = []
+    for position, name in enumerate(loop.features.columns):
+        values = matrix[:, position]
+        known = values[~np.isnan(values)]
+        rows.append((name, 0, None, None, 1 - len(known) / len(values)))
+        if name in loop.features.categorical:
+            cuts = [i + 0.5 for i in range(len(loop.features.categorical[name]) - 1)]
+        else:
+            cuts = _cuts(known)
+        bounds = [None, *cuts, None]
+        counts = np.bincount(np.searchsorted(np.array(cuts), known, side="right"), minlength=len(cuts) + 1)
+        for index, count in enumerate(counts):
+            rows.append((name, index + 1, bounds[index], bounds[index + 1], float(count / len(values))))
+    table = pd.DataFrame(rows, columns=["feature", "bin", "lower_bound", "upper_bound", "reference_share"])
+    table = table.astype({"bin": "int64", "lower_bound": "float64", "upper_bound": "float64"})
+    return table.assign(loop=loop.loop, model_version=model_version)[list(COLUMNS)]
+
+
+def _cuts(known: np.ndarray) -> list[float]:
+    """Inner deciles, each once; a cut at the smallest value would leave an empty first bin."""
+    if not len(known):
+        return []
+    cuts = np.unique(np.quantile(known, DECILES, method="inverted_cdf"))
+    return [float(cut) for cut in cuts if cut > known.min()]

@@ -1,0 +1,119 @@
+"""Fit gradient-boosted trees, and predict from the model's JSON.
+
+The model is XGBoost's own JSON document: nothing is pickled. The same rows, parameters and seed give the same
+bytes, with one thread or several.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ratchet.training.encode import Floats
+
+OBJECTIVE = "binary:logistic"
+# what a loop file may set; a key outside is a spelling mistake that XGBoost would pass over
+TUNABLE = frozenset(
+    {
+        "max_depth",
+        "eta",
+        "min_child_weight",
+        "num_boost_round",
+        "subsample",
+        "colsample_bytree",
+        "lambda",
+        "alpha",
+        "gamma",
+        "max_bin",
+    }
+)
+
+
+def fit_model(
+    matrix: Floats,
+    labels: Floats,
+    params: Mapping[str, float | int],
+    *,
+    seed: int,
+    feature_names: Sequence[str],
+    nthread: int = 1,
+) -> bytes:
+    """The fitted model as UTF-8 JSON bytes; `params` are the loop file's `training.params`.
+
+    Raises:
+        ValueError: no row, one class only, shapes that differ, an unknown parameter, or no `num_boost_round`.
+    """
+    import xgboost
+
+    unknown = sorted(set(params) - TUNABLE)
+    if unknown:
+        raise ValueError(f"training.params has {', '.join(unknown)}; known are {', '.join(sorted(TUNABLE))}")
+    if "num_boost_round" not in params:
+        raise ValueError("training.params lacks num_boost_round")
+    if matrix.shape != (len(labels), len(feature_names)):
+        raise ValueError(
+            f"matrix is {matrix.shape}; expected {len(labels)} labels x {len(feature_names)} features"
+        )
+    if len(np.unique(labels)) < 2:
+        raise ValueError(f"{len(labels)} training rows of one class: nothing can be learned")
+    settings = {name: value for name, value in params.items() if name != "num_boost_round"}
+    data = xgboost.DMatrix(matrix, label=labels, feature_names=list(feature_names), nthread=nthread)
+    booster = xgboost.train(
+        {
+            "objective": OBJECTIVE,
+            "tree_method": "hist",
+            "seed": seed,
+            "nthread": nthread,
+            "verbosity": 0,
+            **settings,
+        },
+        data,
+        num_boost_round=int(params["num_boost_round"]),
+    )
+    return bytes(booster.save_raw("json"))
+
+
+def predict_scores(model_json: bytes, matrix: Floats) -> NDArray[np.float64]:
+    """Scores in [0, 1], one per row of `matrix`, from a model's JSON bytes.
+
+    To be called in a process that may crash when the bytes come from outside. Bytes that are not JSON are
+    refused before XGBoost sees them: its binary format can crash the process.
+
+    Raises:
+        ValueError: not a JSON model of this objective, or a matrix of another width.
+    """
+    import xgboost
+
+    names = model_features(model_json)
+    if matrix.ndim != 2 or matrix.shape[1] != len(names):
+        raise ValueError(f"matrix is {matrix.shape}; the model has {len(names)} features")
+    if not len(matrix):
+        return np.empty(0)
+    booster = xgboost.Booster({"nthread": 1})
+    try:
+        booster.load_model(bytearray(model_json))
+        data = xgboost.DMatrix(matrix, feature_names=list(names), nthread=1)
+        return np.asarray(booster.predict(data), dtype=np.float64)
+    except xgboost.core.XGBoostError as error:
+        raise ValueError(f"XGBoost refused the model: {str(error).splitlines()[0][:200]}") from None
+
+
+def model_features(model_json: bytes) -> tuple[str, ...]:
+    """The feature names in a model's JSON, in order.
+
+    Raises:
+        ValueError: the bytes are no JSON model of objective binary:logistic, or it names no features.
+    """
+    try:
+        document = json.loads(model_json)
+        learner = document["learner"]
+        objective = learner["objective"]["name"]
+        names = learner["feature_names"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"not an XGBoost model in JSON: {error.__class__.__name__}") from None
+    if objective != OBJECTIVE or not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"objective {objective!r} with {len(names)} feature names; expected {OBJECTIVE}")
+    return tuple(names)

@@ -1,0 +1,97 @@
+"""How a model is made: parameters, seed, and the split of its snapshot by time.
+
+The last `holdout_days` departure days judge the candidate, the `embargo_days` before them belong to neither
+side (their labels were not all known when the first holdout day was predicted), everything earlier trains.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from ratchet.loop import Loop
+
+
+class TooLittleData(ValueError):
+    """The snapshot does not hold enough to train and judge a model; the message has both numbers."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything beside the rows that decides the model's bytes."""
+
+    loop: str
+    feature_columns: tuple[str, ...]
+    params: tuple[tuple[str, float | int], ...]
+    seed: int
+    holdout_days: int
+    embargo_days: int
+    min_rows: int
+
+    @classmethod
+    def of(cls, loop: Loop) -> Recipe:
+        """The recipe that the loop file declares."""
+        return cls(
+            loop=loop.loop,
+            feature_columns=tuple(loop.features.columns),
+            params=tuple(sorted(loop.training.params.items())),
+            seed=loop.training.seed,
+            holdout_days=loop.training.holdout_days,
+            embargo_days=loop.training.embargo_days,
+            min_rows=loop.training.min_rows,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types."""
+        return {**asdict(self), "feature_columns": list(self.feature_columns), "params": dict(self.params)}
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the recipe's canonical JSON, in hexadecimal."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row sets of one snapshot, both sorted by departure_date then unit_id; dates are inclusive."""
+
+    train: pd.DataFrame
+    holdout: pd.DataFrame
+    train_start: date
+    train_end: date
+    holdout_start: date
+    holdout_end: date
+
+
+def time_split(frame: pd.DataFrame, loop: Loop, last: date | None = None) -> Split:
+    """`frame` split by departure_date; `last` is the holdout's last day, by default the frame's.
+
+    Raises:
+        TooLittleData: fewer than `training.min_rows` rows to train on, or no row in the holdout.
+        ValueError: no column departure_date or unit_id.
+    """
+    for column in ("departure_date", "unit_id"):
+        if column not in frame.columns:
+            raise ValueError(f"the snapshot has no column {column}")
+    if frame.empty:
+        raise TooLittleData(f"the snapshot is empty; training needs {loop.training.min_rows} rows")
+    rows = frame.assign(departure_date=pd.to_datetime(frame["departure_date"]).dt.date)
+    rows = rows.sort_values(["departure_date", "unit_id"], kind="stable", ignore_index=True)
+    end = last or max(rows["departure_date"])
+    holdout_start = end - timedelta(days=loop.training.holdout_days - 1)
+    train_until = holdout_start - timedelta(days=loop.training.embargo_days + 1)
+    train = rows[rows["departure_date"] <= train_until].reset_index(drop=True)
+    inside = (rows["departure_date"] >= holdout_start) & (rows["departure_date"] <= end)
+    holdout = rows[inside].reset_index(drop=True)
+    if len(train) < loop.training.min_rows:
+        raise TooLittleData(f"{len(train)} rows up to {train_until}; training needs {loop.training.min_rows}")
+    if holdout.empty:
+        raise TooLittleData(f"no row from {holdout_start} to {end} to judge the candidate on")
+    return Split(
+        train, holdout, min(train["departure_date"]), max(train["departure_date"]), holdout_start, end
+    )
