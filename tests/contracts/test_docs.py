@@ -1,0 +1,91 @@
+"""Docs held against the code: loop file keys, the demo's constants, gates, commands, links, paths."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel
+
+from ratchet.loop import Loop
+from ratchet.replay import comments, faults, flights, travellers
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+#: Mappings whose keys the file's writer chooses.
+FREE_KEYS = {"sources": "<source>", "categorical": "<feature>", "params": "<name>"}
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
+
+
+def _keys(model: type[BaseModel], before: str = "") -> set[str]:
+    found: set[str] = set()
+    for name, field in model.model_fields.items():
+        path = f"{before}{name}"
+        if name in FREE_KEYS:
+            path = f"{path}.{FREE_KEYS[name]}"
+        inner = _models(field.annotation)
+        if get_origin(field.annotation) is tuple and inner:
+            path = f"{path}[]"
+        found |= set().union(*(_keys(part, f"{path}.") for part in inner)) if inner else {path}
+    return found
+
+
+def test_every_key_of_a_loop_file_is_explained_and_no_other() -> None:
+    text = (ROOT / "docs" / "loop-file.md").read_text(encoding="utf-8")
+    explained = re.findall(r"^\| `([^`]+)` \|", text, flags=re.MULTILINE)
+    assert len(explained) == len(set(explained)) > 50
+    assert set(explained) == _keys(Loop)
+
+
+def test_the_demo_worlds_constants_are_those_of_the_code() -> None:
+    text = (ROOT / "docs" / "demo-world.md").read_text(encoding="utf-8")
+    modules = {"flights": flights, "travellers": travellers, "comments": comments, "faults": faults}
+    stated = re.findall(r"`(\w+)\.([A-Z_]+)` \| (.+?) \|$", text, flags=re.MULTILINE)
+    assert len(stated) >= 20
+    for module, name, value in stated:
+        assert getattr(modules[module], name) == ast.literal_eval(value), name
+    assert f"`faults.ROWS_PER_FAULT` ({faults.ROWS_PER_FAULT})" in text
+    for _, rating in travellers.RATING_BY_LATENESS:
+        assert str(rating) in text
+
+
+def test_every_gate_that_the_rules_name_is_in_the_code() -> None:
+    text = (ROOT / "docs" / "decision-rules.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[a-z_`, ]+) \| ", text, flags=re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    folder = ROOT / "plugins" / "ratchet" / "evaluation"
+    source = "\n".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py")))
+    assert len(named) >= 10
+    assert [name for name in named if f'"{name}"' not in source] == []
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(ROOT / "docs")))
+def test_links_of_a_page_lead_somewhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# ") or text.startswith("<!--"), "a page begins with its title"
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        assert "://" in target or (path.parent / target).exists(), f"{path}: {target} leads nowhere"
+
+
+def test_commands_and_paths_that_the_docs_name_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    cli = (ROOT / "plugins" / "ratchet" / "cli.py").read_text(encoding="utf-8")
+    text = "\n".join(path.read_text(encoding="utf-8") for path in DOCS)
+    verbs = set(re.findall(r"`make ([a-z-]+)", text))
+    assert len(verbs) >= 3
+    assert all(re.search(rf"^{verb}:", makefile, flags=re.MULTILINE) for verb in verbs), verbs
+    commands = set(re.findall(r"`(?:\.venv/bin/)?ratchet ([a-z]+(?: (?:check|verify|show))?)", text))
+    assert len(commands) >= 3
+    for command in commands:
+        assert f"def {command.replace(' ', '_')}(" in cli, f"ratchet {command}"
+    named = set(re.findall(r"`((?:plugins|dags|dbt|expectations|loops)/[\w./-]+)`", text))
+    assert len(named) >= 5
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
