@@ -124,7 +124,7 @@ def dbt(context: typer.Context) -> None:
 @app.command()
 def replay(
     loop: LoopName = "flights",
-    start: Annotated[str, typer.Option(help="First replayed week's first day (YYYY-MM-DD).")] = "2013-04-23",
+    start: Annotated[str, typer.Option(help="First replayed week's first day (YYYY-MM-DD).")] = "2013-05-28",
     weeks: Annotated[int, typer.Option(min=1, help="Weeks to have replayed when it ends.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Which travellers (simulated).")] = 1,
     smoke: Annotated[bool, typer.Option(help="Do not ask that the loop closes, only that every stage ran.")] = False,
@@ -138,7 +138,7 @@ def replay(
     try:
         first = date.fromisoformat(start)
     except ValueError:
-        raise _stop(f"START={start!r} is no date; give YYYY-MM-DD, like 2013-04-23") from None
+        raise _stop(f"START={start!r} is no date; give YYYY-MM-DD, like 2013-05-28") from None
     raise typer.Exit(run_replay(settings, described, first, weeks, seed, smoke=smoke, direct=direct, console=console))
 
 

@@ -8,7 +8,7 @@ last n days alert. So more rows do not mean more alarms.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -53,6 +53,22 @@ class FeatureDrift:
             "ks": plain(self.ks),
             "p_value": plain(self.p_value),
         }
+
+    @classmethod
+    def from_evidence(cls, record: Mapping[str, Any]) -> FeatureDrift:
+        """The drift that `evidence` wrote; what was unknown is nan again.
+
+        Raises:
+            KeyError: a key is missing.
+        """
+        numbers = {
+            name: math.nan if record[name] is None else float(record[name])
+            for name in ("js_distance", "js_distance_max", "psi", "ks", "p_value")
+        }
+        return cls(
+            feature=record["feature"], days=int(record["days"]), alert_days=int(record["alert_days"]),
+            is_drifting=bool(record["drifting"]), **numbers,
+        )
 
 
 def js_distance(share: Floats, reference: Floats) -> float:

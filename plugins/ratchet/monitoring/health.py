@@ -8,6 +8,7 @@ rollout the champion is judged on all units, not on its arm alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -100,6 +101,40 @@ class Health:
             "opinions": self.opinions,
             "urgent_days": self.urgent_days,
         }
+
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Health:
+        """The health that `to_json` wrote; numbers that were unknown are nan again.
+
+        Raises:
+            KeyError: a key is missing.
+        """
+        return cls(
+            as_of=datetime.fromisoformat(record["as_of"]),
+            model_version=int(record["model_version"]),
+            status=record["status"],
+            reasons=tuple(record["reasons"]),
+            log_loss=_estimate(record["log_loss"]),
+            above_reference=_estimate(record["above_reference"]),
+            over_constant=_estimate(record["over_constant"]),
+            calibration_error=_number(record["calibration_error"]),
+            calibration_error_low=_number(record["calibration_error_low"]),
+            drift=tuple(FeatureDrift.from_evidence(item) for item in record["drift"]),
+            maturity=dict(record["maturity"]),
+            opinions=dict(record["opinions"]),
+            urgent_days=int(record["urgent_days"]),
+        )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _estimate(record: Mapping[str, Any]) -> Estimate:
+    return Estimate(
+        _number(record["value"]), _number(record["standard_error"]), int(record["clusters"]), int(record["units"])
+    )
 
 
 def last_mature_day(loop: Loop, as_of: datetime) -> date:

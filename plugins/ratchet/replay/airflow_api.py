@@ -114,5 +114,12 @@ class AirflowApi:
             content = self._call("GET", path, headers={"Accept": "application/json"})["content"]
         except (AirflowError, KeyError, ValueError):
             return "(no log)"
-        texts = [str(item.get("event", item)) if isinstance(item, dict) else str(item) for item in content]
+        texts = [_text(item) for item in content]
         return "\n".join(texts[-lines:])
+
+
+def _text(item: Any) -> str:
+    if not isinstance(item, dict):
+        return str(item)
+    causes = [f"{e.get('exc_type')}: {e.get('exc_value')}" for e in item.get("error_detail") or []]
+    return "\n".join([str(item.get("event", item)), *causes])

@@ -98,6 +98,8 @@ def airflow_environment(settings: Settings, port: int) -> dict[str, str]:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "GX_ANALYTICS_ENABLED": "false",
+        # Threads of a fit that wait for each other sleep: on two busy cores spinning costs more than the work.
+        "OMP_WAIT_POLICY": "PASSIVE",
         "DO_NOT_TRACK": "1",
         "SCARF_ANALYTICS": "false",
         "RATCHET_ROOT": str(settings.root),

@@ -70,6 +70,8 @@ def score_in_child(
 
 def main(arguments: list[str]) -> None:
     """The child: load each model's JSON, predict, write the scores."""
+    import xgboost  # noqa: F401  (before the clock starts: a latency is of predicting, not of importing)
+
     from ratchet.training.fit import predict_scores
 
     folder, stems = Path(arguments[0]), arguments[1:]

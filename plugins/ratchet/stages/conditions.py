@@ -31,8 +31,9 @@ def check(settings: Settings, loop: Loop, condition: str, mode: str) -> Readines
     if condition == "request":
         if mode == "bootstrap":
             known = ledger_of(settings).entries(loop.loop, ["bootstrap"])
-            return request_open(None if known else "the first champion", loop.loop)
-        return request_open(None if state.request is None else f"{state.request.tier}: {state.request.reason}", loop.loop)
+            return request_open(None if known else {"id": "bootstrap", "tier": "the first champion"})
+        open_ = state.request
+        return request_open(None if open_ is None else {"id": open_.key, "tier": open_.tier})
     published = read(settings, loop.loop, "partitions")
     if published is None:
         return Readiness(False, "no build was published yet")
@@ -46,6 +47,14 @@ def check(settings: Settings, loop: Loop, condition: str, mode: str) -> Readines
             return Readiness(False, str(missing))
     start, end = training_window(loop, as_of)
     if condition == "labels":
-        maturity = pd.DataFrame((read(settings, loop.loop, "label_maturity") or {"days": []})["days"])
-        return labels_ready(loop, maturity, start, end, built)
-    return gates_green(published["features"]["verdicts"], start, end)
+        maturity = (read(settings, loop.loop, "label_maturity") or {"days": []})["days"]
+        if not maturity:
+            return Readiness(False, "no build has published the labels' maturity yet")
+        return labels_ready(loop, pd.DataFrame(maturity), start, end, built)
+    judged = [
+        {"border": "features", "table_name": loop.features.table, "partition_date": day, "verdict": verdict}
+        for day, verdict in published["features"]["verdicts"].items()
+    ]
+    if not judged:
+        return Readiness(False, "no feature partition was judged yet")
+    return gates_green(pd.DataFrame(judged), start, end)

@@ -75,14 +75,13 @@ def reference_of(loop: Loop, entries: list[Entry], state: LoopState) -> Referenc
     evaluation = next(
         e for e in entries if e.kind == "evaluation" and e.payload["request"] == offered.payload["request"]
     )
-    candidate, constant = evaluation.payload["metrics"]["candidate"], evaluation.payload["metrics"]["constant"]
+    promise = evaluation.payload["promise"]
     return ReferenceQuality(
         model_version=version,
-        log_loss=float(candidate["log_loss"]),
-        brier=float(candidate["brier"]),
-        constant_log_loss=float(constant["log_loss"]),
-        positive_rate=float(constant["mean_score"]),
-        serves_from=date.fromisoformat((state.champion_since or datetime.min).isoformat()[:10]),
+        log_loss=float(promise["log_loss"]),
+        log_loss_standard_error=float(promise["standard_error"]),
+        training_rate=float(promise["training_rate"]),
+        evaluated_until=date.fromisoformat(promise["until"]),
     )
 
 

@@ -18,7 +18,9 @@ def adopt_bins(settings: Settings, loop: Loop, version: int, bins: list[dict[str
     """Replace the loop's bins by those of the model that serves now."""
     with open_warehouse(settings, purpose=f"profile of version {version}") as warehouse, warehouse.transaction():
         warehouse.execute("delete from ops.feature_bins where loop = ?", (loop.loop,))
-        warehouse.append("ops.feature_bins", pd.DataFrame(bins).assign(loop=loop.loop, model_version=version))
+        rows = pd.DataFrame(bins).assign(loop=loop.loop, model_version=version)
+        bounds = {"lower_bound": "float64", "upper_bound": "float64"}
+        warehouse.append("ops.feature_bins", rows.astype(bounds))
 
 
 def adopt_profile(settings: Settings, loop: Loop, entries: list[Entry], version: int) -> None:

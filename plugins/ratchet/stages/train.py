@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 
 from ratchet.evaluation.gates import CandidateFacts, judge_candidate
+from ratchet.evaluation.intervals import losses
+from ratchet.experiment.paired import ratio_estimate
 from ratchet.ledger.state import fold
 from ratchet.loop import Loop
 from ratchet.monitoring.profile import reference_bins
@@ -85,7 +87,6 @@ def fit(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
     write_atomically(folder / "judged_model.json", judged)
     write_atomically(folder / "model.json", serving)
     write_atomically(folder / "logistic.json", fit_logistic(matrix, labels, loop).to_json().encode())
-    bins = reference_bins(frame, loop)
     document = {
         "recipe": recipe.to_json(),
         "recipe_sha256": recipe.fingerprint(),
@@ -100,7 +101,9 @@ def fit(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
         "train_rows": len(split.train),
     }
     job.write(settings, "fit", document)
-    job.write(settings, "profile", {"bins": bins.to_dict("records")})
+    # The version is not known before the registry gives it; the profile is adopted under it.
+    bins = reference_bins(frame, loop, 0).astype(object)
+    job.write(settings, "profile", {"bins": bins.where(bins.notna(), None).to_dict("records")})
     ledger_of(settings).append(
         loop=loop.loop, kind="training", key=f"training:{job.request}", as_of=job.as_of,
         payload={**document, "request": job.request, "snapshot_sha256": manifest["sha256"]},
@@ -163,7 +166,24 @@ def judge_frame(
         model_bytes=len(model), latency_ms_per_1000=1e6 * scored["candidate"].seconds / max(len(matrix), 1),
     )
     cohorts = split.holdout[list(loop.cohorts.dimensions)]
-    return {**judge_candidate(loop, split.holdout, scores, cohorts, facts).to_json(), "facts": facts.evidence()}
+    evaluation = judge_candidate(loop, split.holdout, scores, cohorts, facts)
+    return {
+        **evaluation.to_json(),
+        "facts": facts.evidence(),
+        "promise": _promise(split.holdout, scores["candidate"], constant),
+    }
+
+
+def _promise(holdout: pd.DataFrame, scores: Any, training_rate: float) -> dict[str, Any]:
+    """The candidate's log loss on the holdout with its error over days: what monitoring holds it to."""
+    labels = label_vector(holdout)
+    daily = pd.DataFrame({"day": holdout["departure_date"], "loss": losses("log_loss", labels, scores)}).groupby("day")
+    sums = daily["loss"].agg(["sum", "count"])
+    estimate = ratio_estimate(sums["sum"], sums["count"])
+    return {
+        "log_loss": estimate.value, "standard_error": estimate.standard_error, "training_rate": training_rate,
+        "until": max(holdout["departure_date"]),
+    }
 
 
 def _train_end(entries: list[Any], version: int) -> date:
