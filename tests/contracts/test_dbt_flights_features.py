@@ -1,0 +1,104 @@
+"""The loop file and the dbt project say the same about features, label and windows; both ways, in order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+DBT = ROOT / "dbt"
+KEYS = ["loop", "unit_id", "departure_date", "scheduled_departure_at", "predict_at"]
+
+
+def _yaml(path: Path) -> Any:
+    return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def loop() -> dict[str, Any]:
+    return _yaml(ROOT / "loops" / "flights.yml")
+
+
+@pytest.fixture(scope="module")
+def variables() -> dict[str, Any]:
+    return _yaml(DBT / "dbt_project.yml")["vars"]
+
+
+def _columns(model: str) -> list[str]:
+    tree = _yaml(DBT / "models" / "features" / f"{model}.yml")
+    return [column["name"] for column in tree["models"][0]["columns"]]
+
+
+def _differences(sql: list[str], contract: list[str]) -> list[str]:
+    """What one side has and the other lacks, and where the order parts; empty when they agree."""
+    found = [f"only in the model: {name}" for name in sql if name not in contract]
+    found += [f"only in the loop file: {name}" for name in contract if name not in sql]
+    if not found and sql != contract:
+        found = [f"order: {a} in the model, {b} in the loop file" for a, b in zip(sql, contract, strict=True) if a != b]
+    return found
+
+
+def _features(loop: dict[str, Any]) -> list[str]:
+    return [*loop["features"]["numeric"], *loop["features"]["categorical"]]
+
+
+@pytest.mark.parametrize(
+    ("model", "after"),
+    [
+        ("ftr_flights__pre_departure", []),
+        ("ftr_flights__published", []),
+        ("trn_flights", ["label", "label_received_at"]),
+    ],
+)
+def test_feature_columns_are_those_of_the_loop_file_in_its_order(
+    loop: dict[str, Any], model: str, after: list[str]
+) -> None:
+    features = _features(loop)
+    assert len(features) >= 10
+    assert _differences(_columns(model), [*KEYS, *features, *after]) == []
+
+
+def test_a_missing_an_extra_and_a_misplaced_column_are_each_named() -> None:
+    assert _differences(["a"], ["a", "b"]) == ["only in the loop file: b"]
+    assert _differences(["a", "c"], ["a"]) == ["only in the model: c"]
+    assert _differences(["b", "a"], ["a", "b"])[0] == "order: b in the model, a in the loop file"
+
+
+def test_the_loops_table_is_the_model(loop: dict[str, Any]) -> None:
+    assert (DBT / "models" / "features" / f"{loop['features']['table']}.sql").is_file()
+
+
+def test_nothing_known_only_afterwards_is_a_feature_column(loop: dict[str, Any]) -> None:
+    never = loop["features"]["never"]
+    assert len(never) >= 5
+    for model in ("ftr_flights__pre_departure", "ftr_flights__published", "trn_flights"):
+        assert set(never).isdisjoint(_columns(model)), model
+
+
+def test_label_and_windows_are_the_loop_files(loop: dict[str, Any], variables: dict[str, Any]) -> None:
+    rating = next(rail for rail in loop["guardrails"] if rail["metric"] == "rating")
+    assert {name: value for name, value in variables.items() if not name.endswith("_features")} == {
+        "flights_lead_hours": loop["prediction"]["lead_hours"],
+        "flights_lookback_days": loop["reach"]["lookback_days"],
+        "flights_label_threshold_minutes": loop["label"]["threshold"],
+        "flights_label_maturity_hours": loop["label"]["maturity_hours"],
+        "flights_feedback_maturity_hours": rating["maturity_hours"],
+    }
+
+
+def test_histograms_cover_the_loop_files_features_and_categories(
+    loop: dict[str, Any], variables: dict[str, Any]
+) -> None:
+    assert variables["flights_numeric_features"] == loop["features"]["numeric"]
+    assert variables["flights_categorical_features"] == loop["features"]["categorical"]
+    assert list(variables["flights_categorical_features"]) == list(loop["features"]["categorical"])
+
+
+def test_the_longest_window_fits_into_the_lookback(loop: dict[str, Any]) -> None:
+    sql = (DBT / "models" / "intermediate" / "int_lateness_windowed.sql").read_text(encoding="utf-8")
+    assert "interval '28 days' preceding" in sql
+    # Predictions of a local date begin after its first UTC hour, never a whole day earlier.
+    assert loop["reach"]["lookback_days"] >= 28 + 1
