@@ -9,7 +9,7 @@ boundary compares.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,25 @@ class Estimate:
             "clusters": self.clusters,
             "units": self.units,
         }
+
+    @classmethod
+    def from_evidence(cls, content: Mapping[str, Any]) -> Estimate:
+        """The estimate that `evidence` wrote.
+
+        Raises:
+            KeyError, ValueError: a key is missing or no number.
+        """
+        return cls(
+            unplain(content["value"]),
+            unplain(content["standard_error"]),
+            int(content["clusters"]),
+            int(content["units"]),
+        )
+
+
+def unplain(value: float | None) -> float:
+    """The number that `plain` wrote, nan for None."""
+    return math.nan if value is None else float(value)
 
 
 def plain(value: float) -> float | None:

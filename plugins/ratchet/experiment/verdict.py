@@ -23,6 +23,7 @@ from ratchet.experiment.watch import cohort_harm, guardrail_effect
 if TYPE_CHECKING:
     from ratchet.loop import Loop
 
+FEWEST_STAGE_CLUSTERS = 2  # a stage is left only when some of its own days were judged
 FEWEST_HARM_CLUSTERS = 4  # below, a t test has hardly a tail to look at
 
 
@@ -75,13 +76,14 @@ def _judge_effects(
 
     is_last = state.stage_index == len(rollout.stages) - 1
     stage = rollout.stages[state.stage_index]
-    stage_days = int((everyone["departure_date"] >= state.stage_started_on).sum())
-    evidence["stage_mature_days"] = stage_days
+    stage_days = (day - state.stage_started_on).days + 1
+    stage_mature = int((everyone["departure_date"] >= state.stage_started_on).sum())
+    evidence |= {"stage_days": stage_days, "stage_mature_days": stage_mature}
     waits: list[str] = []
-    if stage_days < stage.min_days:
+    if stage_days < stage.min_days or stage_mature < FEWEST_STAGE_CLUSTERS:
         waits.append(
-            f"stage {stage.name} has {stage_days} mature days since {state.stage_started_on}; "
-            f"it needs {stage.min_days}"
+            f"stage {stage.name} is in day {stage_days} since {state.stage_started_on}, {stage_mature} of them "
+            f"mature; it needs {stage.min_days} days, {FEWEST_STAGE_CLUSTERS} of them mature"
         )
     if is_last and gain.clusters < rollout.min_clusters:
         waits.append(f"{gain.clusters} mature days in all; a promotion needs {rollout.min_clusters}")
@@ -100,7 +102,7 @@ def _judge_effects(
     return Verdict(
         "advance",
         (
-            f"stage {stage.name} has {stage_days} mature days (needs {stage.min_days}) and no sign of harm: "
+            f"stage {stage.name} has had {stage_days} days (needs {stage.min_days}) and shows no harm: "
             f"{metric} gain {gain.value:+.5f}, z = {gain.z:.2f} over {gain.clusters} days",
         ),
         evidence,

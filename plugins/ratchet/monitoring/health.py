@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, cast
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 
 from ratchet.experiment.calibration import BINS, calibration_error
-from ratchet.experiment.paired import Estimate, plain, ratio_estimate
+from ratchet.experiment.paired import Estimate, plain, ratio_estimate, unplain
 from ratchet.monitoring.drift import FeatureDrift, feature_drift
 
 if TYPE_CHECKING:
@@ -102,7 +103,6 @@ class Health:
             "urgent_days": self.urgent_days,
         }
 
-
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Health:
         """The health that `to_json` wrote; numbers that were unknown are nan again.
@@ -133,17 +133,40 @@ def _number(value: float | None) -> float:
 
 def _estimate(record: Mapping[str, Any]) -> Estimate:
     return Estimate(
-        _number(record["value"]), _number(record["standard_error"]), int(record["clusters"]), int(record["units"])
+        _number(record["value"]),
+        _number(record["standard_error"]),
+        int(record["clusters"]),
+        int(record["units"]),
     )
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Health:
+        """The health that `to_json` wrote; other keys of `content` are passed over.
+
+        Raises:
+            KeyError, ValueError: a key is missing or malformed.
+        """
+        return cls(
+            as_of=datetime.fromisoformat(content["as_of"]),
+            model_version=int(content["model_version"]),
+            status=cast("Status", content["status"]),
+            reasons=tuple(content["reasons"]),
+            log_loss=Estimate.from_evidence(content["log_loss"]),
+            above_reference=Estimate.from_evidence(content["above_reference"]),
+            over_constant=Estimate.from_evidence(content["over_constant"]),
+            calibration_error=unplain(content["calibration_error"]),
+            calibration_error_low=unplain(content["calibration_error_low"]),
+            drift=tuple(FeatureDrift.from_evidence(item) for item in content["drift"]),
+            maturity=dict(content["maturity"]),
+            opinions=dict(content["opinions"]),
+            urgent_days=int(content["urgent_days"]),
+        )
 
 
 def last_mature_day(loop: Loop, as_of: datetime) -> date:
-    """The last departure date whose outcome window is closed at `as_of`, days taken in local time.
-
-    The day that contains the instant before `as_of` is taken as ended.
-    """
-    ended = (as_of - timedelta(microseconds=1)).date()
-    return ended - timedelta(days=math.ceil(loop.label.maturity_hours / 24))
+    """The last departure date, local, whose outcome windows are all closed at `as_of` (UTC)."""
+    closed = as_of.replace(tzinfo=UTC) - timedelta(hours=loop.label.maturity_hours)
+    return closed.astimezone(ZoneInfo(loop.timezone)).date() - timedelta(days=1)
 
 
 def assess_health(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ratchet.monitoring.health import last_mature_day
+
 if TYPE_CHECKING:
     from ratchet.loop import Loop
 
@@ -62,9 +64,7 @@ def labels_ready(
     absent = sorted(set(_days(window_start, window_end)) - set(rows["departure_date"]))
     if absent:
         return Readiness(False, f"no flights are known for {_dates(absent)}", {"absent_days": len(absent)})
-    closed_until = (as_of - timedelta(microseconds=1)).date() - timedelta(
-        days=math.ceil(loop.label.maturity_hours / 24)
-    )
+    closed_until = last_mature_day(loop, as_of)
     units = float(rows["n_units"].sum())
     is_closed = pd.Series([day <= closed_until for day in rows["departure_date"]], index=rows.index)
     settled = float(rows.loc[is_closed, "n_units"].sum() + rows.loc[~is_closed, "n_in_window"].sum())
