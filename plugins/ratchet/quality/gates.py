@@ -143,8 +143,9 @@ def gate_training(loop: Loop, settings: Settings, frame: pd.DataFrame, as_of: da
     return GateReport("training", as_of, tuple(found), ran)
 
 
-def _parameters(loop: Loop, frame: pd.DataFrame, as_of: datetime) -> dict[str, Any]:
-    """What a suite may name as {$PARAMETER: ...}."""
+def suite_parameters(loop: Loop, frame: pd.DataFrame, as_of: datetime) -> dict[str, Any]:
+    """What a suite may name as {$PARAMETER: ...}: <categorical feature>_levels, training_columns (what a
+    snapshot must have, and what else it may have as far as `frame` has it), training_min_rows, as_of."""
     optional = [name for name in _IDENTITY if name in frame.columns]
     levels = {f"{name}_levels": list(values) for name, values in loop.features.categorical.items()}
     return {
@@ -231,7 +232,7 @@ def _judge(
         days=days,
         judged=judged,
         quarantined=quarantined,
-        parameters=_parameters(loop, frame, as_of),
+        parameters=suite_parameters(loop, frame, as_of),
     )
     if result is not None:
         session.keep(
