@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import chdtrc
 
-from ratchet.experiment.paired import plain, unplain
+from ratchet.experiment.paired import plain
 
 FALSE_DISCOVERY = 0.01
 EMPTY_SHARE = 1e-4  # stands for an empty bin in PSI, whose logarithm has no value there
@@ -71,25 +71,6 @@ class FeatureDrift:
             alert_days=int(record["alert_days"]),
             is_drifting=bool(record["drifting"]),
             **numbers,
-        )
-
-    @classmethod
-    def from_evidence(cls, content: Mapping[str, Any]) -> FeatureDrift:
-        """The drift that `evidence` wrote.
-
-        Raises:
-            KeyError, ValueError: a key is missing or malformed.
-        """
-        return cls(
-            feature=str(content["feature"]),
-            days=int(content["days"]),
-            alert_days=int(content["alert_days"]),
-            is_drifting=bool(content["drifting"]),
-            js_distance=unplain(content["js_distance"]),
-            js_distance_max=unplain(content["js_distance_max"]),
-            psi=unplain(content["psi"]),
-            ks=unplain(content["ks"]),
-            p_value=unplain(content["p_value"]),
         )
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -115,51 +115,15 @@ class Health:
             model_version=int(record["model_version"]),
             status=record["status"],
             reasons=tuple(record["reasons"]),
-            log_loss=_estimate(record["log_loss"]),
-            above_reference=_estimate(record["above_reference"]),
-            over_constant=_estimate(record["over_constant"]),
-            calibration_error=_number(record["calibration_error"]),
-            calibration_error_low=_number(record["calibration_error_low"]),
+            log_loss=Estimate.from_evidence(record["log_loss"]),
+            above_reference=Estimate.from_evidence(record["above_reference"]),
+            over_constant=Estimate.from_evidence(record["over_constant"]),
+            calibration_error=unplain(record["calibration_error"]),
+            calibration_error_low=unplain(record["calibration_error_low"]),
             drift=tuple(FeatureDrift.from_evidence(item) for item in record["drift"]),
             maturity=dict(record["maturity"]),
             opinions=dict(record["opinions"]),
             urgent_days=int(record["urgent_days"]),
-        )
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _estimate(record: Mapping[str, Any]) -> Estimate:
-    return Estimate(
-        _number(record["value"]),
-        _number(record["standard_error"]),
-        int(record["clusters"]),
-        int(record["units"]),
-    )
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Health:
-        """The health that `to_json` wrote; other keys of `content` are passed over.
-
-        Raises:
-            KeyError, ValueError: a key is missing or malformed.
-        """
-        return cls(
-            as_of=datetime.fromisoformat(content["as_of"]),
-            model_version=int(content["model_version"]),
-            status=cast("Status", content["status"]),
-            reasons=tuple(content["reasons"]),
-            log_loss=Estimate.from_evidence(content["log_loss"]),
-            above_reference=Estimate.from_evidence(content["above_reference"]),
-            over_constant=Estimate.from_evidence(content["over_constant"]),
-            calibration_error=unplain(content["calibration_error"]),
-            calibration_error_low=unplain(content["calibration_error_low"]),
-            drift=tuple(FeatureDrift.from_evidence(item) for item in content["drift"]),
-            maturity=dict(content["maturity"]),
-            opinions=dict(content["opinions"]),
-            urgent_days=int(content["urgent_days"]),
         )
 
 
