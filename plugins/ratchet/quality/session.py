@@ -49,8 +49,9 @@ class Session:
 
     def __init__(self, gx_dir: Path) -> None:
         self._context = open_context(gx_dir)
-        self._frames = self._context.data_sources.add_pandas("frames")
-        self._batches = 0
+        # One asset for all frames: the library writes its whole configuration out for each one added.
+        asset = self._context.data_sources.add_pandas("frames").add_dataframe_asset("frame")
+        self._whole = asset.add_batch_definition_whole_dataframe("whole")
 
     def validate(
         self,
@@ -64,9 +65,7 @@ class Session:
         from great_expectations import ExpectationSuite
         from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
-        self._batches += 1
-        asset = self._frames.add_dataframe_asset(f"{name}.{self._batches}")
-        batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
+        batch = self._whole.get_batch({"dataframe": frame})
         suite = ExpectationSuite(
             name=name,
             expectations=[
