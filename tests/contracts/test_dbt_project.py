@@ -1,4 +1,4 @@
-"""The dbt project keeps its own rules: layers, grain, contracts, unit tests, one YAML a model, one engine-free SQL."""
+"""The dbt project keeps its own rules: layers, grains, contracts, unit tests, one YAML each, portable SQL."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ READS = {
     "monitoring": {"intermediate", "marts", "features"},
 }
 #: Spellings of one engine; differences belong in macros/cross_db.
-ENGINE_WORDS = re.compile(r"\b(asof|arg_max|arg_min|qualify|isnan|read_csv|target\.type|epoch_ms)\b|::", re.IGNORECASE)
+ENGINE_WORDS = re.compile(
+    r"\b(asof|arg_max|arg_min|qualify|isnan|read_csv|target\.type|epoch_ms)\b|::", re.IGNORECASE
+)
 REF = re.compile(r"ref\('(\w+)'\)")
 
 
@@ -84,7 +86,11 @@ def test_only_staging_reads_raw_tables() -> None:
 def test_every_staging_model_asks_the_landing_gate() -> None:
     staged = {name: path for name, path in _models().items() if name.startswith("stg_")}
     assert len(staged) >= 7
-    ungated = [name for name, path in staged.items() if "passed_landing_gate(" not in path.read_text(encoding="utf-8")]
+    ungated = [
+        name
+        for name, path in staged.items()
+        if "passed_landing_gate(" not in path.read_text(encoding="utf-8")
+    ]
     assert ungated == []
 
 
@@ -121,7 +127,13 @@ def test_the_last_select_writes_out_the_columns_of_the_yaml(name: str) -> None:
 
 
 def test_each_incremental_model_has_its_grain_tested() -> None:
-    views = ("staging", "ftr_flights__published", "trn_flights", "mon_feature_histograms", "mon_partition_rows")
+    views = (
+        "staging",
+        "ftr_flights__published",
+        "trn_flights",
+        "mon_feature_histograms",
+        "mon_partition_rows",
+    )
     stored = {n: p for n, p in _models().items() if _layer(p) not in views and n not in views}
     assert len(stored) >= 10
     untested = []
