@@ -16,7 +16,9 @@ from rich.table import Table
 from ratchet.loop import Loop, LoopFileError, load_loop, load_loops
 from ratchet.settings import Settings, load_settings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="The continuous-improvement loop, from the command line.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="The continuous-improvement loop, from the command line."
+)
 ledger_app = typer.Typer(no_args_is_help=True, help="The append-only record of every decision.")
 loops_app = typer.Typer(no_args_is_help=True, help="The loop files.")
 app.add_typer(ledger_app, name="ledger")
@@ -54,7 +56,8 @@ def setup() -> None:
 
 @app.command()
 def status(
-    loop: LoopName = "flights", as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False
+    loop: LoopName = "flights",
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
     """What serves, what is on trial, what is waiting and for what. Never opens the warehouse."""
     from ratchet.stages.status import status_of
@@ -95,9 +98,15 @@ def ledger_show(
     _loop(settings, loop)
     for entry in Ledger(settings.ledger_url).entries(loop, [kind] if kind else [])[-last:]:
         told = entry.payload if full else entry.payload.get("reason") or entry.payload.get("reasons") or ""
-        console.print(f"{entry.seq:>5} {entry.as_of[:10]} {entry.kind:<17} {entry.key}", markup=False, highlight=False)
+        console.print(
+            f"{entry.seq:>5} {entry.as_of[:10]} {entry.kind:<17} {entry.key}", markup=False, highlight=False
+        )
         if told:
-            console.print(f"      {json.dumps(told) if not isinstance(told, str) else told}", markup=False, highlight=False)
+            console.print(
+                f"      {json.dumps(told) if not isinstance(told, str) else told}",
+                markup=False,
+                highlight=False,
+            )
 
 
 @loops_app.command("check")
@@ -127,8 +136,12 @@ def replay(
     start: Annotated[str, typer.Option(help="First replayed week's first day (YYYY-MM-DD).")] = "2013-05-28",
     weeks: Annotated[int, typer.Option(min=1, help="Weeks to have replayed when it ends.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Which travellers (simulated).")] = 1,
-    smoke: Annotated[bool, typer.Option(help="Do not ask that the loop closes, only that every stage ran.")] = False,
-    direct: Annotated[bool, typer.Option(help="Run the stages in this process, without a scheduler (for trials).")] = False,
+    smoke: Annotated[
+        bool, typer.Option(help="Do not ask that the loop closes, only that every stage ran.")
+    ] = False,
+    direct: Annotated[
+        bool, typer.Option(help="Run the stages in this process, without a scheduler (for trials).")
+    ] = False,
 ) -> None:
     """Replay flights of 2013 through the scheduler, week by week, and say what the loop did."""
     from ratchet.replay.show import run_replay
@@ -139,7 +152,9 @@ def replay(
         first = date.fromisoformat(start)
     except ValueError:
         raise _stop(f"START={start!r} is no date; give YYYY-MM-DD, like 2013-05-28") from None
-    raise typer.Exit(run_replay(settings, described, first, weeks, seed, smoke=smoke, direct=direct, console=console))
+    raise typer.Exit(
+        run_replay(settings, described, first, weeks, seed, smoke=smoke, direct=direct, console=console)
+    )
 
 
 @app.command()
@@ -170,8 +185,18 @@ def mlflow(port: Annotated[int, typer.Option(help="Port of the MLflow UI.")] = 5
     chosen = free_port(port)
     console.print(f"MLflow is at http://127.0.0.1:{chosen} (this machine only). Ctrl-C ends it.")
     command = [
-        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", settings.mlflow_uri,
-        "--default-artifact-root", settings.artifacts_dir.as_uri(), "--host", "127.0.0.1", "--port", str(chosen),
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        settings.mlflow_uri,
+        "--default-artifact-root",
+        settings.artifacts_dir.as_uri(),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(chosen),
     ]
     os.execve(Path(sys.executable), command, airflow_environment(settings, 8080))  # noqa: S606
 

@@ -62,7 +62,9 @@ class AirflowApi:
             if errors:
                 raise AirflowError("a DAG file does not import: " + "; ".join(errors))
             if time.monotonic() > deadline:
-                raise AirflowError(f"not parsed after {seconds:.0f} s: {', '.join(sorted(wanted - self.dags()))}")
+                raise AirflowError(
+                    f"not parsed after {seconds:.0f} s: {', '.join(sorted(wanted - self.dags()))}"
+                )
             time.sleep(0.3)
         for dag_id in sorted(wanted):
             self.unpause(dag_id)
@@ -76,7 +78,9 @@ class AirflowApi:
         """Start a run; a run of this id that exists is left as it is."""
         path = f"/dags/{dag_id}/dagRuns"
         answer = self._session.post(
-            f"{self.url}/api/v2{path}", json={"dag_run_id": run_id, "logical_date": None, "conf": conf}, timeout=30
+            f"{self.url}/api/v2{path}",
+            json={"dag_run_id": run_id, "logical_date": None, "conf": conf},
+            timeout=30,
         )
         if answer.status_code == 409:
             return Run(dag_id, run_id, self._call("GET", f"{path}/{run_id}")["state"])

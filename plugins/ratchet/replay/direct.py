@@ -50,7 +50,11 @@ class DirectApi:
             from ratchet.stages.score import score
 
             score(
-                self._settings, self._loop, date.fromisoformat(conf["start"]), date.fromisoformat(conf["end"]), _quiet
+                self._settings,
+                self._loop,
+                date.fromisoformat(conf["start"]),
+                date.fromisoformat(conf["end"]),
+                _quiet,
             )
         elif stage == "train_model":
             self._train(conf["mode"], datetime.fromisoformat(conf["as_of"]))

@@ -96,12 +96,14 @@ class Replay:
                 else:
                     self._week(week)
             publish(
-                self.settings, self.loop.loop, "replay",
+                self.settings,
+                self.loop.loop,
+                "replay",
                 {**mine, "weeks_done": week, "seconds": self.timing.seconds},
             )
 
     def _history(self) -> None:
-        first, last = self.loop.data_span.start, self.start - timedelta(days=1)
+        first, last = self.world.first_received_date(), self.start - timedelta(days=1)
         self.teller.stage(0, f"history {first} to {last}: writing files")
         with self.timing.of("world"):
             self.world.write_inputs(first, last, self.teller.note)
@@ -109,10 +111,13 @@ class Replay:
         self.teller.stage(0, "first champion: train, judge, serve")
         with self.timing.of("bootstrap"):
             self.api.start(
-                self._dag("train_model"), f"replay__bootstrap__{self.start}",
+                self._dag("train_model"),
+                f"replay__bootstrap__{self.start}",
                 {"mode": "bootstrap", "as_of": midnight(self.start).isoformat()},
             )
-            self._wait("the first champion serves", lambda: state_of(self.settings, self.loop).champion_version)
+            self._wait(
+                "the first champion serves", lambda: state_of(self.settings, self.loop).champion_version
+            )
 
     def _week(self, week: int) -> None:
         first = self.start + timedelta(days=7 * (week - 1))
@@ -155,7 +160,12 @@ class Replay:
 
         def built() -> bool:
             seen = read(self.settings, self.loop.loop, "partitions")
-            return seen is not None and seen["as_of"] >= as_of and seen["dirty"] == 0 and (seen["builds"] > before or run.state == "success")
+            return (
+                seen is not None
+                and seen["as_of"] >= as_of
+                and seen["dirty"] == 0
+                and (seen["builds"] > before or run.state == "success")
+            )
 
         with self.timing.of(f"build {what}"):
             self._wait(f"{what} are visible", built, only={self._dag("build_warehouse")})

@@ -127,7 +127,13 @@ def prepare_database(settings: Settings) -> None:
     pools = settings.home / "airflow" / "pools.json"
     pools.write_text(
         json.dumps(
-            {"warehouse": {"slots": 1, "description": "the DuckDB file has one writer", "include_deferred": False}}
+            {
+                "warehouse": {
+                    "slots": 1,
+                    "description": "the DuckDB file has one writer",
+                    "include_deferred": False,
+                }
+            }
         )
     )
     for command in (("db", "migrate"), ("pools", "import", str(pools))):
@@ -135,7 +141,9 @@ def prepare_database(settings: Settings) -> None:
             airflow_command(*command), env=environment, capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
-            raise ServiceFailed(f"airflow {' '.join(command[:2])} failed:\n{(done.stderr or done.stdout)[-2000:]}")
+            raise ServiceFailed(
+                f"airflow {' '.join(command[:2])} failed:\n{(done.stderr or done.stdout)[-2000:]}"
+            )
 
 
 @contextmanager
@@ -152,7 +160,11 @@ def running_airflow(settings: Settings, port: int, components: tuple[str, ...] =
         for component in components:
             with (logs / f"{component}.log").open("ab") as log:
                 processes[component] = subprocess.Popen(
-                    airflow_command(component), env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                    airflow_command(component),
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                    stdin=subprocess.DEVNULL,
                     start_new_session=True,
                 )
         url = f"http://127.0.0.1:{port}"
@@ -170,7 +182,9 @@ def _wait_until_healthy(url: str, processes: dict[str, subprocess.Popen[bytes]],
                 raise ServiceFailed(f"airflow {component} ended at once; see {logs / component}.log")
         try:
             health = requests.get(f"{url}/api/v2/monitor/health", timeout=2).json()
-            parts = [health[name]["status"] for name in ("metadatabase", "scheduler", "dag_processor", "triggerer")]
+            parts = [
+                health[name]["status"] for name in ("metadatabase", "scheduler", "dag_processor", "triggerer")
+            ]
             if all(status == "healthy" for status in parts):
                 return
         except (requests.RequestException, ValueError, KeyError):

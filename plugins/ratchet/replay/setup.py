@@ -38,13 +38,23 @@ def prepare(settings: Settings, log: Callable[[str], None]) -> None:
     done = json.loads(stamp.read_text()) if stamp.exists() else {}
     lock = hashlib.sha256((settings.root / "requirements.lock").read_bytes()).hexdigest()
     steps: list[tuple[str, str, Callable[[], None]]] = [
-        ("ledger", _digest(settings, (("plugins/ratchet/ledger/migrations", "*.py"),)),
-         lambda: migrate(settings.ledger_url)),
-        ("warehouse", _digest(settings, (("plugins/ratchet/warehouse", "ops.py"),)), lambda: _warehouse(settings)),
+        (
+            "ledger",
+            _digest(settings, (("plugins/ratchet/ledger/migrations", "*.py"),)),
+            lambda: migrate(settings.ledger_url),
+        ),
+        (
+            "warehouse",
+            _digest(settings, (("plugins/ratchet/warehouse", "ops.py"),)),
+            lambda: _warehouse(settings),
+        ),
         ("model registry", lock, lambda: _registry(settings)),
         ("Airflow metadata", lock, lambda: prepare_database(settings)),
-        ("dbt parse", _digest(settings, (("dbt", "*.sql"), ("dbt", "*.yml"))),
-         lambda: run_dbt(settings, ["--quiet", "parse"])),
+        (
+            "dbt parse",
+            _digest(settings, (("dbt", "*.sql"), ("dbt", "*.yml"))),
+            lambda: run_dbt(settings, ["--quiet", "parse"]),
+        ),
     ]
     for name, state, step in steps:
         if done.get(name) == state:

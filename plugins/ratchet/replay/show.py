@@ -27,7 +27,10 @@ class Bar:
     def __init__(self, settings: Settings, loop: Loop, weeks: int, console: Console) -> None:
         self._settings, self._loop, self._weeks, self._console = settings, loop, weeks, console
         self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=24), TimeElapsedColumn(), console=console,
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            console=console,
             transient=True,
         )
         self._task = self._progress.add_task("starting", total=weeks + 1)
@@ -67,7 +70,15 @@ class Bar:
 
 
 def run_replay(
-    settings: Settings, loop: Loop, start: date, weeks: int, seed: int, *, smoke: bool, direct: bool, console: Console
+    settings: Settings,
+    loop: Loop,
+    start: date,
+    weeks: int,
+    seed: int,
+    *,
+    smoke: bool,
+    direct: bool,
+    console: Console,
 ) -> int:
     """Replay and tell; the exit status: 0 when the loop closed (or, in a smoke run, every stage ran)."""
     last = loop.data_span.end
@@ -94,7 +105,9 @@ def run_replay(
     outcome = outcome_of(settings, loop, weeks)
     show(console, settings, loop, outcome, url)
     if outcome.is_closed:
-        console.print(f"loop closed: {outcome.promoted} challenger(s) promoted, 4 of 4 planted models refused")
+        console.print(
+            f"loop closed: {outcome.promoted} challenger(s) promoted, 4 of 4 planted models refused"
+        )
         return 0
     console.print(
         f"loop not closed: {outcome.promoted} challenger(s) promoted, {outcome.drill_refused} of 4 planted models refused"
@@ -103,7 +116,13 @@ def run_replay(
 
 
 STAGES = (
-    "ingest_events", "build_warehouse", "monitor_model", "train_model", "score_batch", "run_rollout", "drill_gates",
+    "ingest_events",
+    "build_warehouse",
+    "monitor_model",
+    "train_model",
+    "score_batch",
+    "run_rollout",
+    "drill_gates",
 )
 
 

@@ -67,11 +67,16 @@ def promotions(entries: list[Entry]) -> list[Entry]:
         if entry.kind != "rollout_applied" or entry.payload["action"] != "promote":
             continue
         started = next(
-            e for e in entries
+            e
+            for e in entries
             if e.kind == "rollout_started" and e.payload["experiment_id"] == entry.payload["experiment_id"]
         )
         request = started.payload["request"]
-        asked = [e for e in entries if e.key == request and e.kind == "trigger" and e.payload["action"] == "request"]
+        asked = [
+            e
+            for e in entries
+            if e.key == request and e.kind == "trigger" and e.payload["action"] == "request"
+        ]
         passed = [e for e in entries if e.kind == "evaluation" and e.payload["request"] == request]
         if asked and passed and passed[-1].payload["verdict"] == "pass":
             found.append(entry)
@@ -108,7 +113,10 @@ def show(console: Console, settings: Settings, loop: Loop, outcome: Outcome, air
 
 
 def _show_data(console: Console, settings: Settings, loop: Loop, entries: list[Entry]) -> None:
-    partitions: dict[str, Any] = read(settings, loop.loop, "partitions") or {"landed": {}, "features": {"green": 0}}
+    partitions: dict[str, Any] = read(settings, loop.loop, "partitions") or {
+        "landed": {},
+        "features": {"green": 0},
+    }
     table = Table(title="Landed rows", title_justify="left")
     for heading in ("source", "read", "landed", "quarantined", "duplicate"):
         table.add_column(heading, justify="left" if heading == "source" else "right")
@@ -144,7 +152,11 @@ def _show_decisions(console: Console, entries: list[Entry]) -> None:
         elif entry.kind == "evaluation":
             row = (f"evaluation for {data['request']}", data["verdict"], "; ".join(data["reasons"][:3]))
         elif entry.kind == "rollout_started":
-            row = ("rollout", "started", f"version {data['challenger_version']} against {data['champion_version']}")
+            row = (
+                "rollout",
+                "started",
+                f"version {data['challenger_version']} against {data['champion_version']}",
+            )
         elif entry.kind == "rollout_decision" and data["to_apply"]:
             row = (f"look in {data['stage']}", data["action"], data["reasons"][0])
         elif entry.kind == "rollout_applied":
@@ -171,8 +183,12 @@ def _show_comparisons(console: Console, settings: Settings, loop: Loop) -> None:
             title=f"{experiment}: {shown['units']:,} flights scored by both, {shown['days']} mature days, 95 % over days",
             title_justify="left",
         )
-        for heading in ("metric", f"champion v{shown['champion_version']}", f"challenger v{shown['challenger_version']}",
-                        "difference"):
+        for heading in (
+            "metric",
+            f"champion v{shown['champion_version']}",
+            f"challenger v{shown['challenger_version']}",
+            "difference",
+        ):
             table.add_column(heading)
         for metric, title in (("log_loss", "log loss"), ("brier", "Brier score")):
             table.add_row(
@@ -180,7 +196,9 @@ def _show_comparisons(console: Console, settings: Settings, loop: Loop) -> None:
             )
         rating = shown["rating"]
         table.add_row(
-            "rating, 1-5 (simulated)", _cell(rating.get("control"), 3), _cell(rating.get("challenger"), 3),
+            "rating, 1-5 (simulated)",
+            _cell(rating.get("control"), 3),
+            _cell(rating.get("challenger"), 3),
             "control arm against challenger arm",
         )
         console.print(table)

@@ -27,7 +27,10 @@ def collect(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     What a build that died had taken is taken again. None when there is nothing to build.
     """
     name = loop.loop
-    with open_warehouse(settings, purpose=f"collecting dirty partitions of {name}") as warehouse, warehouse.transaction():
+    with (
+        open_warehouse(settings, purpose=f"collecting dirty partitions of {name}") as warehouse,
+        warehouse.transaction(),
+    ):
         warehouse.execute(
             "insert into ops.building_partitions select loop, source, received_date from ops.dirty_partitions d "
             "where loop = ? and not exists (select 1 from ops.building_partitions b where b.loop = d.loop "
@@ -43,7 +46,8 @@ def collect(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
             _publish_partitions(settings, loop, warehouse, as_of)
             return None
         known = warehouse.frame(
-            "select min(departure_date) as first, max(departure_date) as last from raw.schedule where loop = ?", (name,)
+            "select min(departure_date) as first, max(departure_date) as last from raw.schedule where loop = ?",
+            (name,),
         )
         if known["first"].isna().all():
             log("no schedule has landed yet: the dirty partitions wait for it")
@@ -60,14 +64,20 @@ def collect(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
             ),
         )
     log(f"{len(dirty)} dirty partitions reach {len(dates)} departure dates, {dates[0]} to {dates[-1]}")
-    return {"dirty": len(dirty), "dates": len(dates), "from": dates[0].isoformat(), "to": dates[-1].isoformat()}
+    return {
+        "dirty": len(dirty),
+        "dates": len(dates),
+        "from": dates[0].isoformat(),
+        "to": dates[-1].isoformat(),
+    }
 
 
 def judge_features(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str, Any]:
     """Judge the feature partitions of the running build."""
     with open_warehouse(settings, purpose=f"feature gate of {loop.loop}") as warehouse:
         scope = warehouse.frame(
-            "select departure_date from ops.build_scope where loop = ? and includes_features order by 1", (loop.loop,)
+            "select departure_date from ops.build_scope where loop = ? and includes_features order by 1",
+            (loop.loop,),
         )
         if scope.empty:
             log("facts only: no feature partition was rebuilt, none is judged")
@@ -85,7 +95,9 @@ def publish(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     name = loop.loop
     with open_warehouse(settings, purpose=f"publishing {name}") as warehouse:
         taken = set(
-            warehouse.frame("select distinct source from ops.building_partitions where loop = ?", (name,))["source"]
+            warehouse.frame("select distinct source from ops.building_partitions where loop = ?", (name,))[
+                "source"
+            ]
         )
         warehouse.execute("delete from ops.building_partitions where loop = ?", (name,))
         summary = _publish_partitions(settings, loop, warehouse, as_of)
@@ -96,7 +108,9 @@ def publish(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
         )
     maturity["departure_date"] = pd.to_datetime(maturity["departure_date"]).dt.date.astype(str)
     publish_summary(settings, name, "label_maturity", {"as_of": as_of, "days": maturity.to_dict("records")})
-    log(f"{summary['features']['green']} feature partitions are visible, {summary['features']['blocked']} are not")
+    log(
+        f"{summary['features']['green']} feature partitions are visible, {summary['features']['blocked']} are not"
+    )
     return {
         "as_of": as_of.isoformat(),
         "visible": summary["features"]["green"],
@@ -105,7 +119,9 @@ def publish(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     }
 
 
-def _publish_partitions(settings: Settings, loop: Loop, warehouse: Warehouse, as_of: datetime) -> dict[str, Any]:
+def _publish_partitions(
+    settings: Settings, loop: Loop, warehouse: Warehouse, as_of: datetime
+) -> dict[str, Any]:
     known = read_summary(settings, loop.loop, "partitions") or {"builds": 0, "as_of": ""}
     summary = {
         **partitions_summary(warehouse, loop),
@@ -128,7 +144,9 @@ def partitions_summary(warehouse: Warehouse, loop: Loop) -> dict[str, Any]:
     features = gates[gates["border"] == "features"]
     green = features[features["verdict"] != "block"]
     return {
-        "dirty": int(warehouse.scalar("select count(*) from ops.dirty_partitions where loop = ?", (loop.loop,))),
+        "dirty": int(
+            warehouse.scalar("select count(*) from ops.dirty_partitions where loop = ?", (loop.loop,))
+        ),
         "features": {
             "green": len(green),
             "blocked": len(features) - len(green),
@@ -138,9 +156,9 @@ def partitions_summary(warehouse: Warehouse, loop: Loop) -> dict[str, Any]:
         },
         "landed": _landed(warehouse, loop),
         "landing": gates[gates["border"] == "landing"].groupby("verdict").size().to_dict(),
-        "blocked": gates[gates["verdict"] == "block"][["border", "table_name", "partition_date", "reason"]].to_dict(
-            "records"
-        ),
+        "blocked": gates[gates["verdict"] == "block"][
+            ["border", "table_name", "partition_date", "reason"]
+        ].to_dict("records"),
     }
 
 

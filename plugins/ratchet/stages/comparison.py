@@ -17,10 +17,18 @@ ERROR = 0.025
 
 def _shown(estimate: Estimate) -> dict[str, Any]:
     low, high = estimate.bound(ERROR)
-    return {"value": estimate.value, "low": low, "high": high, "clusters": estimate.clusters, "units": estimate.units}
+    return {
+        "value": estimate.value,
+        "low": low,
+        "high": high,
+        "clusters": estimate.clusters,
+        "units": estimate.units,
+    }
 
 
-def compare(loop: Loop, paired: pd.DataFrame, arms: pd.DataFrame, first: Any, last_mature: Any) -> dict[str, Any]:
+def compare(
+    loop: Loop, paired: pd.DataFrame, arms: pd.DataFrame, first: Any, last_mature: Any
+) -> dict[str, Any]:
     """Log loss and Brier score of both models on the same units, and the travellers' rating by arm.
 
     Days from `first` to `last_mature`; 95 % intervals over days. An arm without a rating has none.

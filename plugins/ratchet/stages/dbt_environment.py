@@ -40,6 +40,17 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def close_dbt() -> None:
+    """Close the file that dbt keeps open for the life of a process; without it nothing else here could open it."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.adapters.factory import reset_adapters
+
+    if DuckDBConnectionManager._ENV is not None:
+        DuckDBConnectionManager._ENV.close()
+    DuckDBConnectionManager.close_all_connections()
+    reset_adapters()
+
+
 def run_dbt(settings: Settings, arguments: list[str]) -> None:
     """Run dbt in this process under the warehouse lock.
 
@@ -50,7 +61,10 @@ def run_dbt(settings: Settings, arguments: list[str]) -> None:
 
     where = ["--project-dir", str(settings.dbt_dir), "--profiles-dir", str(settings.dbt_dir)]
     with warehouse_lock(settings, purpose=f"dbt {arguments[0]}"), _environment(dbt_environment(settings)):
-        result = dbtRunner().invoke([*arguments, *where])
+        try:
+            result = dbtRunner().invoke([*arguments, *where])
+        finally:
+            close_dbt()
     if not result.success:
         nodes = getattr(result.result, "results", None) or []
         failed = [f"{r.node.name}: {r.message}" for r in nodes if str(r.status) in ("error", "fail")]

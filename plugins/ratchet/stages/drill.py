@@ -40,12 +40,21 @@ def drill(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str
         split = time_split(planted.frame, loop)
         matrix, labels = feature_matrix(split.train, loop), label_vector(split.train)
         model = fit_model(
-            matrix, labels, loop.training.params, seed=loop.training.seed, feature_names=loop.features.columns,
+            matrix,
+            labels,
+            loop.training.params,
+            seed=loop.training.seed,
+            feature_names=loop.features.columns,
             nthread=settings.threads,
         )
         judged = judge_frame(
-            settings, loop, planted.frame, model=model, logistic=fit_logistic(matrix, labels, loop),
-            constant=constant_rate(labels), is_first=False,
+            settings,
+            loop,
+            planted.frame,
+            model=model,
+            logistic=fit_logistic(matrix, labels, loop),
+            constant=constant_rate(labels),
+            is_first=False,
         )
         refused_by = {gate["name"]: gate["reason"] for gate in judged["gates"] if gate["verdict"] == "refuse"}
         results.append(
@@ -62,6 +71,10 @@ def drill(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str
         r["kind"] for r in results if r["verdict"] != "refuse" or r["expected_gate"] not in r["refused_by"]
     ]
     ledger_of(settings).append(
-        loop=loop.loop, kind="drill", key=job.request, as_of=as_of, payload={"plants": results, "failed": failed}
+        loop=loop.loop,
+        kind="drill",
+        key=job.request,
+        as_of=as_of,
+        payload={"plants": results, "failed": failed},
     )
     return {"refused": len(results) - len(failed), "failed": failed}

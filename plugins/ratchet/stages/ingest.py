@@ -31,7 +31,12 @@ def land(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> di
         counts["landed"] += file.rows_landed
         counts["quarantined"] += file.rows_quarantined
         counts["duplicate"] += file.rows_duplicate
-    return {"start": start.isoformat(), "end": end.isoformat(), "files": len(report.files), "sources": by_source}
+    return {
+        "start": start.isoformat(),
+        "end": end.isoformat(),
+        "files": len(report.files),
+        "sources": by_source,
+    }
 
 
 def judge_landing(

@@ -49,7 +49,9 @@ class Job:
 
     def write(self, settings: Settings, name: str, document: dict[str, Any]) -> None:
         """Keep a JSON document of the job for the next task."""
-        write_atomically(self.folder(settings) / f"{name}.json", json.dumps(document, sort_keys=True).encode())
+        write_atomically(
+            self.folder(settings) / f"{name}.json", json.dumps(document, sort_keys=True).encode()
+        )
 
     def read(self, settings: Settings, name: str) -> dict[str, Any]:
         """A document that an earlier task kept.
@@ -77,7 +79,11 @@ def job_for(settings: Settings, loop: Loop, mode: str, as_of: datetime | None, r
         if as_of is None:
             raise NoJob("a bootstrap needs the parameter as_of")
         job = Job(loop.loop, "bootstrap", f"bootstrap:{as_of.isoformat()}", as_of)
-        first = [e for e in ledger_of(settings).entries(loop.loop, ["bootstrap"]) if e.payload["request"] != job.request]
+        first = [
+            e
+            for e in ledger_of(settings).entries(loop.loop, ["bootstrap"])
+            if e.payload["request"] != job.request
+        ]
         if first:
             raise NoJob(
                 f"loop {loop.loop} has had a champion since {first[0].as_of}: a bootstrap is only for a loop that "

@@ -34,7 +34,9 @@ def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     with open_warehouse(settings, purpose=f"health of {loop.loop}", read_only=True) as warehouse:
         for name in ("mon_quality_daily", "mon_calibration_daily", "mon_feature_histograms"):
             # Names of our own models; the value is bound.
-            frames[name] = warehouse.frame(f"select * from monitoring.{name} where loop = ? order by all", (loop.loop,))  # noqa: S608
+            frames[name] = warehouse.frame(
+                f"select * from monitoring.{name} where loop = ? order by all", (loop.loop,)
+            )  # noqa: S608
         bins = warehouse.frame("select * from ops.feature_bins where loop = ? order by all", (loop.loop,))
     health = assess_health(
         loop,
@@ -47,7 +49,10 @@ def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     )
     record = health.to_json()
     ledger.append(
-        loop=loop.loop, kind="health", key=f"health:{as_of.isoformat()}", as_of=as_of,
+        loop=loop.loop,
+        kind="health",
+        key=f"health:{as_of.isoformat()}",
+        as_of=as_of,
         payload={**record, "model_version": state.champion_version},
     )
     publish(settings, loop.loop, "health", record)
@@ -64,7 +69,8 @@ def reference_of(loop: Loop, entries: list[Entry], state: LoopState) -> Referenc
     version = state.champion_version
     offered = next(
         (
-            e for e in reversed(entries)
+            e
+            for e in reversed(entries)
             if (e.kind == "bootstrap" and e.payload["model_version"] == version)
             or (e.kind == "rollout_started" and e.payload["challenger_version"] == version)
         ),
@@ -108,12 +114,21 @@ def decide(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[st
             as_of,
         )
         known = ledger.append(
-            loop=loop.loop, kind="trigger", key=key, as_of=as_of,
+            loop=loop.loop,
+            kind="trigger",
+            key=key,
+            as_of=as_of,
             payload={
-                "tier": decision.tier, "action": decision.action, "reason": decision.reason,
+                "tier": decision.tier,
+                "action": decision.action,
+                "reason": decision.reason,
                 "evidence": decision.evidence,
             },
         )
     told = known.payload
     log(f"{told['action']}{' ' + told['tier'] if told['tier'] else ''}: {told['reason']}")
-    return {"action": told["action"], "tier": told["tier"], "request": key if told["action"] == "request" else None}
+    return {
+        "action": told["action"],
+        "tier": told["tier"],
+        "request": key if told["action"] == "request" else None,
+    }

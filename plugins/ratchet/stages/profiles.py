@@ -16,7 +16,10 @@ from ratchet.warehouse.duckdb import open_warehouse
 
 def adopt_bins(settings: Settings, loop: Loop, version: int, bins: list[dict[str, Any]]) -> None:
     """Replace the loop's bins by those of the model that serves now."""
-    with open_warehouse(settings, purpose=f"profile of version {version}") as warehouse, warehouse.transaction():
+    with (
+        open_warehouse(settings, purpose=f"profile of version {version}") as warehouse,
+        warehouse.transaction(),
+    ):
         warehouse.execute("delete from ops.feature_bins where loop = ?", (loop.loop,))
         rows = pd.DataFrame(bins).assign(loop=loop.loop, model_version=version)
         bounds = {"lower_bound": "float64", "upper_bound": "float64"}
@@ -26,7 +29,9 @@ def adopt_bins(settings: Settings, loop: Loop, version: int, bins: list[dict[str
 def adopt_profile(settings: Settings, loop: Loop, entries: list[Entry], version: int) -> None:
     """Adopt the profile that was kept when `version` was trained."""
     started = next(
-        e for e in reversed(entries) if e.kind == "rollout_started" and e.payload["challenger_version"] == version
+        e
+        for e in reversed(entries)
+        if e.kind == "rollout_started" and e.payload["challenger_version"] == version
     )
     job = Job(loop.loop, "retrain", started.payload["request"], pd.Timestamp(started.as_of).to_pydatetime())
     document = json.loads((job.folder(settings) / "profile.json").read_text(encoding="utf-8"))

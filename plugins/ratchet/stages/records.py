@@ -36,9 +36,15 @@ def record_gate(
     for verdict in report.verdicts:
         counts[verdict.verdict] += 1
     blocked = [
-        f"{v.table} {v.partition_date}: {'; '.join(v.reasons)}" for v in report.verdicts if v.verdict == "block"
+        f"{v.table} {v.partition_date}: {'; '.join(v.reasons)}"
+        for v in report.verdicts
+        if v.verdict == "block"
     ]
-    warned = [f"{v.table} {v.partition_date}: {'; '.join(v.reasons)}" for v in report.verdicts if v.verdict == "warn"]
+    warned = [
+        f"{v.table} {v.partition_date}: {'; '.join(v.reasons)}"
+        for v in report.verdicts
+        if v.verdict == "warn"
+    ]
     payload = plain(
         {
             "border": report.border,

@@ -52,21 +52,29 @@ def decide(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[st
         log(f"decision {state.rollout.undone} was not carried out yet: it comes first")
         return {"decision": state.rollout.undone, "as_of": as_of.isoformat()}
     rollout = state.rollout
-    with open_warehouse(settings, purpose=f"judging {state.rollout.experiment_id}", read_only=True) as warehouse:
+    with open_warehouse(
+        settings, purpose=f"judging {state.rollout.experiment_id}", read_only=True
+    ) as warehouse:
         where = (loop.loop, state.rollout.experiment_id)
         paired = warehouse.frame(
-            "select * from experiments.exp_paired_daily where loop = ? and experiment_id = ? order by 3, 4, 5", where
+            "select * from experiments.exp_paired_daily where loop = ? and experiment_id = ? order by 3, 4, 5",
+            where,
         )
         arms = warehouse.frame(
-            "select * from experiments.exp_arm_daily where loop = ? and experiment_id = ? order by 3, 4", where
+            "select * from experiments.exp_arm_daily where loop = ? and experiment_id = ? order by 3, 4",
+            where,
         )
     pending: Entry | None = None
     for day in _days(loop, state.rollout, as_of):
         assert state.rollout is not None
         verdict = judge_day(loop, state.rollout.trial, paired, arms, day)
         if pending is not None and verdict.action != "roll_back":
-            verdict = Verdict("hold", ("the stage's advance waits to be applied", *verdict.reasons), verdict.evidence,
-                              verdict.looks)
+            verdict = Verdict(
+                "hold",
+                ("the stage's advance waits to be applied", *verdict.reasons),
+                verdict.evidence,
+                verdict.looks,
+            )
         entry = _record(settings, loop, state.rollout, verdict, day, log)
         state = fold(ledger.entries(loop.loop))
         if entry.payload["to_apply"]:
@@ -101,8 +109,11 @@ def _record(settings: Settings, loop: Loop, rollout: Rollout, verdict: Verdict, 
     }
     log(f"{day} {rollout.trial.stage_name}: {verdict.action}: {'; '.join(verdict.reasons)}")
     return ledger_of(settings).append(
-        loop=loop.loop, kind="rollout_decision", key=f"look:{rollout.experiment_id}:{day}",
-        as_of=datetime.combine(day + timedelta(days=1), datetime.min.time()), payload=payload,
+        loop=loop.loop,
+        kind="rollout_decision",
+        key=f"look:{rollout.experiment_id}:{day}",
+        as_of=datetime.combine(day + timedelta(days=1), datetime.min.time()),
+        payload=payload,
     )
 
 
@@ -127,8 +138,11 @@ def apply(settings: Settings, loop: Loop, decision: str, as_of: datetime, log: L
         raise NoDecision(f"{decision!r} does not wait to be carried out")
     action, rollout = entry.payload["action"], state.rollout
     payload: dict[str, Any] = {
-        "experiment_id": rollout.experiment_id, "decision": decision, "action": action,
-        "champion_version": rollout.champion_version, "challenger_version": rollout.challenger_version,
+        "experiment_id": rollout.experiment_id,
+        "decision": decision,
+        "action": action,
+        "champion_version": rollout.champion_version,
+        "challenger_version": rollout.challenger_version,
     }
     routing = routing_after(loop, entries, state, rollout, action, decision, as_of)
     if action == "advance":
@@ -142,9 +156,16 @@ def apply(settings: Settings, loop: Loop, decision: str, as_of: datetime, log: L
         registry.drop_alias(loop.loop, "challenger")
     write_routing(settings, routing)
     ledger.append(
-        loop=loop.loop, kind="rollout_applied", key=f"applied:{decision}", as_of=as_of, payload=payload, exact=True
+        loop=loop.loop,
+        kind="rollout_applied",
+        key=f"applied:{decision}",
+        as_of=as_of,
+        payload=payload,
+        exact=True,
     )
-    log(f"{action} is in force: version {routing.champion_version} serves, share of the challenger {routing.share:.0%}")
+    log(
+        f"{action} is in force: version {routing.champion_version} serves, share of the challenger {routing.share:.0%}"
+    )
     _publish(settings, loop, fold(ledger.entries(loop.loop)), as_of)
     return {"action": action, "as_of": as_of.isoformat(), "again": False}
 
@@ -164,7 +185,13 @@ def sha256_of(entries: list[Entry], version: int) -> str:
 
 
 def routing_after(
-    loop: Loop, entries: list[Entry], state: LoopState, rollout: Rollout, action: str, decision: str, as_of: datetime
+    loop: Loop,
+    entries: list[Entry],
+    state: LoopState,
+    rollout: Rollout,
+    action: str,
+    decision: str,
+    as_of: datetime,
 ) -> Routing:
     """What serves once `action` is in force."""
     champion = rollout.challenger_version if action == "promote" else rollout.champion_version
@@ -172,9 +199,16 @@ def routing_after(
         return Routing(loop.loop, champion, sha256_of(entries, champion), as_of, decision)
     stage = loop.rollout.stages[rollout.trial.stage_index + 1]
     return Routing(
-        loop.loop, champion, sha256_of(entries, champion), as_of, decision,
-        experiment_id=rollout.experiment_id, challenger_version=rollout.challenger_version,
-        challenger_sha256=sha256_of(entries, rollout.challenger_version), stage=stage.name, share=stage.share,
+        loop.loop,
+        champion,
+        sha256_of(entries, champion),
+        as_of,
+        decision,
+        experiment_id=rollout.experiment_id,
+        challenger_version=rollout.challenger_version,
+        challenger_sha256=sha256_of(entries, rollout.challenger_version),
+        stage=stage.name,
+        share=stage.share,
     )
 
 
@@ -183,21 +217,35 @@ def _publish(settings: Settings, loop: Loop, state: LoopState, as_of: datetime) 
     if state.rollout is not None:
         stage = loop.rollout.stages[state.rollout.trial.stage_index]
         running = {
-            "experiment_id": state.rollout.experiment_id, "champion_version": state.rollout.champion_version,
-            "challenger_version": state.rollout.challenger_version, "stage": stage.name, "share": stage.share,
-            "since": state.rollout.trial.stage_started_on, "last_day": state.rollout.last_day,
+            "experiment_id": state.rollout.experiment_id,
+            "champion_version": state.rollout.champion_version,
+            "challenger_version": state.rollout.challenger_version,
+            "stage": stage.name,
+            "share": stage.share,
+            "since": state.rollout.trial.stage_started_on,
+            "last_day": state.rollout.last_day,
         }
     publish(
-        settings, loop.loop, "rollout",
+        settings,
+        loop.loop,
+        "rollout",
         {"as_of": as_of, "champion_version": state.champion_version, "running": running},
     )
 
 
 def _publish_comparison(
-    settings: Settings, loop: Loop, rollout: Rollout, paired: pd.DataFrame, arms: pd.DataFrame, as_of: datetime
+    settings: Settings,
+    loop: Loop,
+    rollout: Rollout,
+    paired: pd.DataFrame,
+    arms: pd.DataFrame,
+    as_of: datetime,
 ) -> None:
     mature = last_complete_day(loop, as_of - timedelta(hours=loop.label.maturity_hours))
     known = read(settings, loop.loop, "comparisons") or {}
     shown = compare(loop, paired, arms, rollout.trial.started_on, mature)
-    versions = {"champion_version": rollout.champion_version, "challenger_version": rollout.challenger_version}
+    versions = {
+        "champion_version": rollout.champion_version,
+        "challenger_version": rollout.challenger_version,
+    }
     publish(settings, loop.loop, "comparisons", {**known, rollout.experiment_id: {**versions, **shown}})

@@ -63,8 +63,13 @@ def score(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> d
     arms = rows.loc[rows["is_served"], "arm"].value_counts().to_dict() if len(rows) else {}
     log(f"scored {len(fresh)} units into {files} files; served by arm: {arms}")
     return {
-        "units": len(fresh), "hidden": hidden, "files": files, "arms": {str(k): int(v) for k, v in arms.items()},
-        "champion": routing.champion_version, "challenger": routing.challenger_version, "stage": routing.stage,
+        "units": len(fresh),
+        "hidden": hidden,
+        "files": files,
+        "arms": {str(k): int(v) for k, v in arms.items()},
+        "champion": routing.champion_version,
+        "challenger": routing.challenger_version,
+        "stage": routing.stage,
     }
 
 
@@ -91,7 +96,13 @@ def _score_units(settings: Settings, loop: Loop, routing: Routing, units: pd.Dat
     if routing.challenger_version is not None and "challenger" in scored:
         parts.append(
             _rows(
-                loop, routing, units, arms, scored["challenger"], routing.challenger_version, served_by_challenger
+                loop,
+                routing,
+                units,
+                arms,
+                scored["challenger"],
+                routing.challenger_version,
+                served_by_challenger,
             )
         )
     return pd.concat(parts, ignore_index=True)

@@ -60,7 +60,9 @@ def read_snapshot(settings: Settings, loop: Loop, manifest: dict[str, Any]) -> p
         raise SnapshotChanged(f"snapshot {path} is missing; run take_snapshot again")
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
-        raise SnapshotChanged(f"snapshot {path} was changed after it was taken; remove it and run take_snapshot again")
+        raise SnapshotChanged(
+            f"snapshot {path} was changed after it was taken; remove it and run take_snapshot again"
+        )
     return pd.read_parquet(io.BytesIO(data))
 
 

@@ -39,7 +39,9 @@ def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
             lines.append(("to apply", state.rollout.undone))
     waiting: dict[str, str] = {}
     if state.request is not None:
-        lines.append(("request", f"{state.request.tier}, {state.request.as_of:%Y-%m-%d}: {state.request.reason}"))
+        lines.append(
+            ("request", f"{state.request.tier}, {state.request.as_of:%Y-%m-%d}: {state.request.reason}")
+        )
         for condition in CONDITIONS:
             readiness = check(settings, loop, condition, "retrain")
             if not readiness.ready:
@@ -56,10 +58,17 @@ def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
         )
         lines.append(("dirty", f"{partitions['dirty']} partitions wait for a build"))
         for item in partitions["blocked"][:10]:
-            lines.append(("blocked", f"{item['border']} {item['table_name']} {item['partition_date']}: {item['reason']}"))
+            lines.append(
+                (
+                    "blocked",
+                    f"{item['border']} {item['table_name']} {item['partition_date']}: {item['reason']}",
+                )
+            )
     if health is not None:
         lines.append(("health", f"{health['status']} as of {health['as_of'][:10]}"))
-    decisions = [e for e in entries if e.kind in ("bootstrap", "evaluation", "rollout_started", "rollout_applied")]
+    decisions = [
+        e for e in entries if e.kind in ("bootstrap", "evaluation", "rollout_started", "rollout_applied")
+    ]
     for entry in decisions[-3:]:
         told = entry.payload.get("action") or entry.payload.get("verdict") or "done"
         lines.append(("decided", f"{entry.as_of[:10]} {entry.kind.replace('_', ' ')}: {told}"))
@@ -82,7 +91,9 @@ def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
         "partitions": None
         if partitions is None
         else {
-            "as_of": partitions["as_of"], "dirty": partitions["dirty"], "visible": partitions["features"]["green"],
+            "as_of": partitions["as_of"],
+            "dirty": partitions["dirty"],
+            "visible": partitions["features"]["green"],
             "blocked": partitions["blocked"],
         },
         "health": None if health is None else {"as_of": health["as_of"], "status": health["status"]},
@@ -95,4 +106,6 @@ def _ledger_exists(settings: Settings) -> bool:
     from pathlib import Path
 
     prefix = "sqlite:///"
-    return not settings.ledger_url.startswith(prefix) or Path(settings.ledger_url.removeprefix(prefix)).exists()
+    return (
+        not settings.ledger_url.startswith(prefix) or Path(settings.ledger_url.removeprefix(prefix)).exists()
+    )

@@ -45,7 +45,9 @@ def take_snapshot(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[st
     """Freeze the rows whose labels were known at the job's as-of, in visible partitions."""
     start, end = training_window(loop, job.as_of)
     with open_warehouse(settings, purpose=f"snapshot for {job.request}", read_only=True) as warehouse:
-        columns = ", ".join(("unit_id", "departure_date", "predict_at", *loop.features.columns, "label", "label_received_at"))
+        columns = ", ".join(
+            ("unit_id", "departure_date", "predict_at", *loop.features.columns, "label", "label_received_at")
+        )
         rows = warehouse.frame(
             # Identifiers of the validated loop file; the values are bound.
             f"select {columns} from features.trn_flights where loop = ? and departure_date between ? and ? "  # noqa: S608
@@ -55,7 +57,12 @@ def take_snapshot(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[st
     manifest = write_snapshot(settings, loop, rows, as_of=job.as_of, window=(start, end))
     job.write(settings, "snapshot", manifest)
     log(f"snapshot {manifest['sha256'][:12]}: {len(rows)} rows, departures {start} to {end}")
-    return {"sha256": manifest["sha256"], "rows": len(rows), "start": start.isoformat(), "end": end.isoformat()}
+    return {
+        "sha256": manifest["sha256"],
+        "rows": len(rows),
+        "start": start.isoformat(),
+        "end": end.isoformat(),
+    }
 
 
 def judge_snapshot(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
@@ -66,9 +73,15 @@ def judge_snapshot(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[s
     verdict = "block" if summary["blocked"] or not report.verdicts else "pass"
     if verdict == "block":
         _record_evaluation(
-            settings, loop, job,
-            {"verdict": "refuse", "reasons": [f"training gate: {line}" for line in summary["blocked"]], "gates": [],
-             "metrics": {}},
+            settings,
+            loop,
+            job,
+            {
+                "verdict": "refuse",
+                "reasons": [f"training gate: {line}" for line in summary["blocked"]],
+                "gates": [],
+                "metrics": {},
+            },
         )
     return {"verdict": verdict, "reasons": summary["blocked"], "rows": len(frame)}
 
@@ -105,7 +118,10 @@ def fit(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
     bins = reference_bins(frame, loop, 0).astype(object)
     job.write(settings, "profile", {"bins": bins.where(bins.notna(), None).to_dict("records")})
     ledger_of(settings).append(
-        loop=loop.loop, kind="training", key=f"training:{job.request}", as_of=job.as_of,
+        loop=loop.loop,
+        kind="training",
+        key=f"training:{job.request}",
+        as_of=job.as_of,
         payload={**document, "request": job.request, "snapshot_sha256": manifest["sha256"]},
     )
     return {"model_sha256": document["model_sha256"], "rows": len(frame), "train_end": document["train_end"]}
@@ -113,7 +129,11 @@ def fit(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
 
 def _fit(settings: Settings, loop: Loop, matrix: Any, labels: Any) -> bytes:
     return fit_model(
-        matrix, labels, loop.training.params, seed=loop.training.seed, feature_names=loop.features.columns,
+        matrix,
+        labels,
+        loop.training.params,
+        seed=loop.training.seed,
+        feature_names=loop.features.columns,
         nthread=settings.threads,
     )
 
@@ -124,7 +144,9 @@ def evaluate(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, An
     frame = read_snapshot(settings, loop, manifest)
     folder = job.folder(settings)
     judged = judge_frame(
-        settings, loop, frame,
+        settings,
+        loop,
+        frame,
         model=(folder / "judged_model.json").read_bytes(),
         logistic=LogisticModel.from_json((folder / "logistic.json").read_text(encoding="utf-8")),
         constant=float(fitted["constant"]),
@@ -132,14 +154,24 @@ def evaluate(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, An
     )
     reasons = [f"{gate['name']}: {gate['reason']}" for gate in judged["gates"] if gate["verdict"] == "refuse"]
     if not reasons:
-        reasons = [gate["reason"] for gate in judged["gates"] if gate["name"] in ("beats_logistic", "not_worse_than_champion")]
+        reasons = [
+            gate["reason"]
+            for gate in judged["gates"]
+            if gate["name"] in ("beats_logistic", "not_worse_than_champion")
+        ]
     _record_evaluation(settings, loop, job, {**judged, "reasons": reasons})
     log(f"evaluation: {judged['verdict']}: {'; '.join(reasons)}")
     return {"verdict": judged["verdict"], "reasons": reasons}
 
 
 def judge_frame(
-    settings: Settings, loop: Loop, frame: pd.DataFrame, *, model: bytes, logistic: LogisticModel, constant: float,
+    settings: Settings,
+    loop: Loop,
+    frame: pd.DataFrame,
+    *,
+    model: bytes,
+    logistic: LogisticModel,
+    constant: float,
     is_first: bool,
 ) -> dict[str, Any]:
     """The evaluation of a model fitted on `frame`'s training rows, on its holdout rows, as plain data.
@@ -159,11 +191,16 @@ def judge_frame(
     scores["constant"] = np.full(len(matrix), constant)
     scores["logistic"] = logistic.predict(matrix)
     facts = CandidateFacts(
-        train_start=split.train_start, train_end=split.train_end, eval_start=split.holdout_start,
-        eval_end=split.holdout_end, champion_train_end=champion_end, feature_columns=tuple(loop.features.columns),
+        train_start=split.train_start,
+        train_end=split.train_end,
+        eval_start=split.holdout_start,
+        eval_end=split.holdout_end,
+        champion_train_end=champion_end,
+        feature_columns=tuple(loop.features.columns),
         train_rows=len(split.train),
         overlapping_units=len(set(split.train["unit_id"]) & set(split.holdout["unit_id"])),
-        model_bytes=len(model), latency_ms_per_1000=1e6 * scored["candidate"].seconds / max(len(matrix), 1),
+        model_bytes=len(model),
+        latency_ms_per_1000=1e6 * scored["candidate"].seconds / max(len(matrix), 1),
     )
     cohorts = split.holdout[list(loop.cohorts.dimensions)]
     evaluation = judge_candidate(loop, split.holdout, scores, cohorts, facts)
@@ -177,18 +214,23 @@ def judge_frame(
 def _promise(holdout: pd.DataFrame, scores: Any, training_rate: float) -> dict[str, Any]:
     """The candidate's log loss on the holdout with its error over days: what monitoring holds it to."""
     labels = label_vector(holdout)
-    daily = pd.DataFrame({"day": holdout["departure_date"], "loss": losses("log_loss", labels, scores)}).groupby("day")
+    daily = pd.DataFrame(
+        {"day": holdout["departure_date"], "loss": losses("log_loss", labels, scores)}
+    ).groupby("day")
     sums = daily["loss"].agg(["sum", "count"])
     estimate = ratio_estimate(sums["sum"], sums["count"])
     return {
-        "log_loss": estimate.value, "standard_error": estimate.standard_error, "training_rate": training_rate,
+        "log_loss": estimate.value,
+        "standard_error": estimate.standard_error,
+        "training_rate": training_rate,
         "until": max(holdout["departure_date"]),
     }
 
 
 def _train_end(entries: list[Any], version: int) -> date:
     offered = next(
-        e for e in reversed(entries)
+        e
+        for e in reversed(entries)
         if (e.kind == "bootstrap" and e.payload["model_version"] == version)
         or (e.kind == "rollout_started" and e.payload["challenger_version"] == version)
     )
@@ -197,7 +239,10 @@ def _train_end(entries: list[Any], version: int) -> date:
 
 def _record_evaluation(settings: Settings, loop: Loop, job: Job, verdict: dict[str, Any]) -> None:
     ledger_of(settings).append(
-        loop=loop.loop, kind="evaluation", key=f"evaluation:{job.request}", as_of=job.as_of,
+        loop=loop.loop,
+        kind="evaluation",
+        key=f"evaluation:{job.request}",
+        as_of=job.as_of,
         payload={**verdict, "request": job.request},
     )
 
@@ -210,13 +255,19 @@ def offer(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
     ledger = ledger_of(settings)
     evaluation = ledger.find(loop.loop, f"evaluation:{job.request}")
     if evaluation is None or evaluation.payload["verdict"] != "pass":
-        reason = "no evaluation is recorded" if evaluation is None else "; ".join(evaluation.payload["reasons"][:3])
+        reason = (
+            "no evaluation is recorded"
+            if evaluation is None
+            else "; ".join(evaluation.payload["reasons"][:3])
+        )
         return {"offered": False, "reason": f"refused: {reason}"}
     fitted, manifest = job.read(settings, "fit"), job.read(settings, "snapshot")
     folder = job.folder(settings)
     model = (folder / "model.json").read_bytes()
     if hashlib.sha256(model).hexdigest() != fitted["model_sha256"]:
-        raise RuntimeError(f"{folder / 'model.json'} is not what was fitted: clear fit_candidate and run it again")
+        raise RuntimeError(
+            f"{folder / 'model.json'} is not what was fitted: clear fit_candidate and run it again"
+        )
     registry = Registry(settings)
     metrics = {
         f"{scorer}_{name}": value
@@ -225,13 +276,20 @@ def offer(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
         if value is not None
     }
     registered = registry.register(
-        loop=loop.loop, request=job.request, model_json=model, inputs=loop.features.columns,
+        loop=loop.loop,
+        request=job.request,
+        model_json=model,
+        inputs=loop.features.columns,
         documents={"manifest": manifest, "fit": fitted, "profile": job.read(settings, "profile")},
-        params=loop.training.params, metrics=metrics,
+        params=loop.training.params,
+        metrics=metrics,
     )
     offered = {
-        "request": job.request, "model_sha256": registered.sha256, "run_id": registered.run_id,
-        "snapshot_sha256": manifest["sha256"], "serving_train_end": fitted["serving_train_end"],
+        "request": job.request,
+        "model_sha256": registered.sha256,
+        "run_id": registered.run_id,
+        "snapshot_sha256": manifest["sha256"],
+        "serving_train_end": fitted["serving_train_end"],
         "evaluation": evaluation.hash,
     }
     version = registered.version
@@ -249,8 +307,17 @@ def _serve_first(
     adopt_bins(settings, loop, version, job.read(settings, "profile")["bins"])
     key = job.request
     ledger_of(settings).append(
-        loop=loop.loop, kind="bootstrap", key=key, as_of=job.as_of, actor=loop.owner.name,
-        payload={**offered, "model_version": version, "owner": loop.owner.name, "approval": loop.approvals.bootstrap},
+        loop=loop.loop,
+        kind="bootstrap",
+        key=key,
+        as_of=job.as_of,
+        actor=loop.owner.name,
+        payload={
+            **offered,
+            "model_version": version,
+            "owner": loop.owner.name,
+            "approval": loop.approvals.bootstrap,
+        },
     )
     registry.set_alias(loop.loop, "champion", version)
     write_routing(settings, Routing(loop.loop, version, offered["model_sha256"], job.as_of, key))
@@ -277,15 +344,30 @@ def _start_trial(
         )
         warehouse.append(
             "ops.experiments",
-            pd.DataFrame([{"loop": loop.loop, "experiment_id": experiment_id, "champion_version": champion,
-                           "challenger_version": version}]),
+            pd.DataFrame(
+                [
+                    {
+                        "loop": loop.loop,
+                        "experiment_id": experiment_id,
+                        "champion_version": champion,
+                        "challenger_version": version,
+                    }
+                ]
+            ),
         )
     # The entry comes before alias and routing: a model that no entry names never has a share.
     ledger.append(
-        loop=loop.loop, kind="rollout_started", key=f"rollout:{experiment_id}", as_of=job.as_of,
+        loop=loop.loop,
+        kind="rollout_started",
+        key=f"rollout:{experiment_id}",
+        as_of=job.as_of,
         payload={
-            **offered, "experiment_id": experiment_id, "champion_version": champion, "challenger_version": version,
-            "stage": shadow.name, "plan": loop.rollout.model_dump(),
+            **offered,
+            "experiment_id": experiment_id,
+            "champion_version": champion,
+            "challenger_version": version,
+            "stage": shadow.name,
+            "plan": loop.rollout.model_dump(),
             "guardrails": [guardrail.model_dump() for guardrail in loop.guardrails],
         },
     )
@@ -294,8 +376,15 @@ def _start_trial(
     write_routing(
         settings,
         Routing(
-            loop.loop, champion, sha256_of(entries, champion), job.as_of, f"rollout:{experiment_id}",
-            experiment_id=experiment_id, challenger_version=version, challenger_sha256=offered["model_sha256"],
-            stage=shadow.name, share=shadow.share,
+            loop.loop,
+            champion,
+            sha256_of(entries, champion),
+            job.as_of,
+            f"rollout:{experiment_id}",
+            experiment_id=experiment_id,
+            challenger_version=version,
+            challenger_sha256=offered["model_sha256"],
+            stage=shadow.name,
+            share=shadow.share,
         ),
     )
