@@ -56,7 +56,7 @@ summed as (
         {{ count_of('*') }} as n_units,
         {{ count_of('log_loss') }} as n_labelled,
         {{ whole_sum('case when log_loss is not null then label end') }} as sum_label,
-        {{ exact_sum('case when log_loss is not null then score end') }} as sum_score,
+        {{ exact_sum('case when is_null_score = 0 then score end') }} as sum_score,
         {{ exact_sum('log_loss') }} as sum_log_loss,
         {{ exact_sum('brier') }} as sum_brier,
         {{ whole_sum('n_asked') }} as n_asked,

@@ -30,7 +30,7 @@ challenger_scores as (
     where {{ in_build_scope('predictions') }}
 ),
 
--- Only units that both models scored; a pair has losses when both scores and the label are there.
+-- Only units that both models scored. A pair has losses when the label is there; scores are compared before.
 paired as (
     select
         champion_scores.loop,
@@ -42,6 +42,15 @@ paired as (
             when champion_scores.log_loss is not null and challenger_scores.log_loss is not null then 1
             else 0
         end as is_labelled,
+        case
+            when
+                champion_scores.score is null
+                or challenger_scores.score is null
+                or {{ is_nan('champion_scores.score') }}
+                or {{ is_nan('challenger_scores.score') }}
+                then 0
+            else 1
+        end as is_scored,
         champion_scores.label,
         champion_scores.score as score_champion,
         champion_scores.log_loss as log_loss_champion,
@@ -92,8 +101,8 @@ summed as (
         {{ exact_sum('case when is_labelled = 1 then brier_champion end') }} as sum_brier_champion,
         {{ exact_sum('case when is_labelled = 1 then brier_challenger end') }} as sum_brier_challenger,
         {{ whole_sum('case when is_labelled = 1 then label end') }} as sum_label,
-        {{ exact_sum('case when is_labelled = 1 then score_champion end') }} as sum_score_champion,
-        {{ exact_sum('case when is_labelled = 1 then score_challenger end') }} as sum_score_challenger
+        {{ exact_sum('case when is_scored = 1 then score_champion end') }} as sum_score_champion,
+        {{ exact_sum('case when is_scored = 1 then score_challenger end') }} as sum_score_challenger
     from cohorts
     group by loop, experiment_id, departure_date, cohort_dimension, cohort_value
 )
