@@ -7,61 +7,22 @@ warnings did, else `pass`. Verdicts do not depend on which other partitions were
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from ratchet.loop import Loop
 from ratchet.quality.judge import Finding, judge
+from ratchet.quality.report import GateReport, PartitionVerdict, Verdict
 from ratchet.quality.session import Session
 from ratchet.quality.suites import Suite, load_suites, suite_for
 from ratchet.settings import Settings
 from ratchet.warehouse import ops
 from ratchet.warehouse.protocol import Warehouse, checked_column, checked_table
 
-Verdict = Literal["pass", "warn", "block"]
 _IDENTITY = ("loop", "unit_id", "departure_date", "scheduled_departure_at", "predict_at", "label_received_at")
 _NEEDED = ("unit_id", "departure_date", "predict_at", "label_received_at", "label")
-
-
-@dataclass(frozen=True)
-class PartitionVerdict:
-    """What the gate says of one partition; `reasons` name severity, rule, finding, and why it matters."""
-
-    table: str
-    partition_date: date
-    verdict: Verdict
-    rows: int
-    reasons: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class GateReport:
-    """What a gate looked at and said. `expectations_run` counts rules, `rows` the rows they saw."""
-
-    border: str
-    as_of: datetime
-    verdicts: tuple[PartitionVerdict, ...]
-    expectations_run: int
-
-    @property
-    def rows(self) -> int:
-        return sum(verdict.rows for verdict in self.verdicts)
-
-    @property
-    def blocked(self) -> tuple[PartitionVerdict, ...]:
-        return tuple(verdict for verdict in self.verdicts if verdict.verdict == "block")
-
-    @property
-    def warned(self) -> tuple[PartitionVerdict, ...]:
-        return tuple(verdict for verdict in self.verdicts if verdict.verdict == "warn")
-
-    @property
-    def passed(self) -> bool:
-        """Something was judged, by at least one expectation, and nothing of it blocks."""
-        return bool(self.verdicts) and self.expectations_run > 0 and not self.blocked
 
 
 def gate_landing(
