@@ -247,7 +247,10 @@ def test_another_loops_rows_are_not_looked_at(
 def publishable(wh: Warehouse, loop: Loop, frame: pd.DataFrame) -> None:
     wh.execute(f"drop table if exists features.{loop.features.table}")
     types = {"O": "varchar", "M": "timestamp", "f": "double", "i": "bigint"}
-    columns = ", ".join(f'"{c}" {types.get(frame[c].dtype.kind, "varchar")}' for c in frame.columns)
+    declared = {c: types.get(frame[c].dtype.kind, "varchar") for c in frame.columns} | {
+        "departure_date": "date"
+    }
+    columns = ", ".join(f'"{c}" {kind}' for c, kind in declared.items())
     wh.execute(f"create table features.{loop.features.table} ({columns})")
     wh.append(f"features.{loop.features.table}", frame)
 
