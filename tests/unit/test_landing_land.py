@@ -215,7 +215,8 @@ def test_new_rows_take_the_green_verdict_away(loop: Loop, settings: Settings, wh
     put(settings, "outcomes", DAY, "a.jsonl", [outcome(1)])
     run(loop, settings, wh)
     wh.execute(
-        "insert into ops.partition_gates values ('flights', 'landing', 'outcomes', ?, 'pass', 1, null, 'x', ?)",
+        "insert into ops.partition_gates "
+        "values ('flights', 'landing', 'outcomes', ?, 'pass', 1, null, 'x', ?)",
         (DAY, pd.Timestamp(NEXT)),
     )
     run(loop, settings, wh)
