@@ -247,7 +247,7 @@ def test_another_loops_rows_are_not_looked_at(
 def publishable(wh: Warehouse, loop: Loop, frame: pd.DataFrame) -> None:
     wh.execute(f"drop table if exists features.{loop.features.table}")
     kinds = {"O": "varchar", "M": "timestamp", "f": "double", "i": "bigint"}
-    declared = {c: types.get(frame[c].dtype.kind, "varchar") for c in frame.columns} | {
+    declared = {c: kinds.get(frame[c].dtype.kind, "varchar") for c in frame.columns} | {
         "departure_date": "date"
     }
     columns = ", ".join(f'"{c}" {kind}' for c, kind in declared.items())
