@@ -37,7 +37,11 @@ def _differences(sql: list[str], contract: list[str]) -> list[str]:
     found = [f"only in the model: {name}" for name in sql if name not in contract]
     found += [f"only in the loop file: {name}" for name in contract if name not in sql]
     if not found and sql != contract:
-        found = [f"order: {a} in the model, {b} in the loop file" for a, b in zip(sql, contract, strict=True) if a != b]
+        found = [
+            f"order: {a} in the model, {b} in the loop file"
+            for a, b in zip(sql, contract, strict=True)
+            if a != b
+        ]
     return found
 
 
