@@ -28,9 +28,9 @@ for loop in declared_loops():
     def monitor_model() -> None:
         """Measure, decide."""
         measured = measure_health.override(pool=defaults.WAREHOUSE_POOL)(loop.loop)
-        decided = decide_retrain.override(
-            outlets=[assets.health, assets.alias(assets.retrain_request)]
-        )(loop.loop)
+        decided = decide_retrain.override(outlets=[assets.health, assets.alias(assets.retrain_request)])(
+            loop.loop
+        )
 
         measured >> decided
 

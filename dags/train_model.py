@@ -28,7 +28,9 @@ from ratchet.airflow.tasks import (
     take_snapshot,
 )
 
-MODE = {"mode": Param("retrain", enum=["retrain", "bootstrap"], description="bootstrap: the first champion, once")}
+MODE = {
+    "mode": Param("retrain", enum=["retrain", "bootstrap"], description="bootstrap: the first champion, once")
+}
 
 for loop in declared_loops():
     assets = assets_of(loop.loop)

@@ -15,8 +15,18 @@ from airflow.plugins_manager import AirflowPlugin
 from ratchet.settings import load_settings
 
 HEAVY = (
-    "pandas", "pyarrow.parquet", "duckdb", "dbt.cli.main", "dbt.adapters.duckdb", "dbt.task.build", "xgboost", "mlflow",
-    "sklearn.linear_model", "scipy.stats", "great_expectations", "cosmos.operators.local",
+    "pandas",
+    "pyarrow.parquet",
+    "duckdb",
+    "dbt.cli.main",
+    "dbt.adapters.duckdb",
+    "dbt.task.build",
+    "xgboost",
+    "mlflow",
+    "sklearn.linear_model",
+    "scipy.stats",
+    "great_expectations",
+    "cosmos.operators.local",
 )
 
 

@@ -17,15 +17,25 @@ _DATE = r"^\d{4}-\d{2}-\d{2}$"
 
 #: A range of received dates; empty means the run's own partition.
 RANGE = {
-    "start": Param(None, type=["null", "string"], pattern=_DATE, title="First received date",
-                   description="Lands a range in one task. Leave empty for the run's own partition."),
+    "start": Param(
+        None,
+        type=["null", "string"],
+        pattern=_DATE,
+        title="First received date",
+        description="Lands a range in one task. Leave empty for the run's own partition.",
+    ),
     "end": Param(None, type=["null", "string"], pattern=_DATE, title="Last received date (inclusive)"),
 }
 
 #: The time that a hand-started run is judged at; asset-started runs take it from the event.
 AS_OF = {
-    "as_of": Param(None, type=["null", "string"], pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}$",
-                   title="As-of (UTC)", description="Judge as of this time. Leave empty to take it from the event."),
+    "as_of": Param(
+        None,
+        type=["null", "string"],
+        pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}$",
+        title="As-of (UTC)",
+        description="Judge as of this time. Leave empty to take it from the event.",
+    ),
 }
 
 

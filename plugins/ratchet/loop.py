@@ -152,6 +152,7 @@ class EvaluationGates(_Part):
     alpha: float = Field(gt=0, lt=0.5)
     champion_margin: float = Field(ge=0)
     baseline_margin: float = Field(ge=0)
+    simpler_margin: float = Field(ge=0)
     cohort_margin: float = Field(gt=0)
     calibration_error: float = Field(gt=0, lt=1)
     single_feature_auc: float = Field(gt=0.5, lt=1)

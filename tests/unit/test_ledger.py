@@ -47,7 +47,9 @@ def test_the_first_decision_of_a_key_stands(url: str) -> None:
     assert add(ledger, "k", verdict="promote") == 1
     assert [e.payload for e in ledger.entries("flights")] == [{"verdict": "hold"}]
     with pytest.raises(LedgerConflict, match="already says something else"):
-        ledger.append(loop="flights", kind="health", key="k", as_of=AS_OF, payload={"verdict": "promote"}, exact=True)
+        ledger.append(
+            loop="flights", kind="health", key="k", as_of=AS_OF, payload={"verdict": "promote"}, exact=True
+        )
 
 
 def test_the_database_refuses_changes(url: str) -> None:
@@ -89,12 +91,18 @@ def test_concurrent_writers_make_one_chain(url: str) -> None:
 
 
 def test_values_that_json_cannot_say_are_named() -> None:
-    assert plain({"a": float("nan"), "b": float("inf"), "c": AS_OF}) == {"a": None, "b": None, "c": "2013-05-14T00:00:00"}
+    assert plain({"a": float("nan"), "b": float("inf"), "c": AS_OF}) == {
+        "a": None,
+        "b": None,
+        "c": "2013-05-14T00:00:00",
+    }
     with pytest.raises(LedgerValueError, match=r"payload\.rows\[0\]"):
         plain({"rows": [object()]})
 
 
 def test_the_migrations_make_the_declared_table(url: str) -> None:
-    found = {c["name"]: c["nullable"] for c in sa.inspect(sa.create_engine(url)).get_columns("ledger_entries")}
+    found = {
+        c["name"]: c["nullable"] for c in sa.inspect(sa.create_engine(url)).get_columns("ledger_entries")
+    }
     assert found == {c.name: c.nullable for c in ENTRIES.columns}
     migrate(url)  # again: nothing to do

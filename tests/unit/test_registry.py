@@ -41,15 +41,21 @@ def registry(settings: Settings) -> Registry:
 
 def register(registry: Registry, content: bytes, request: str = "r1") -> int:
     return registry.register(
-        loop="flights", request=request, model_json=content, inputs=["a", "b", "c"],
-        documents={"manifest": {"rows": 400}}, params={"max_depth": 3}, metrics={"log_loss": 0.4},
+        loop="flights",
+        request=request,
+        model_json=content,
+        inputs=["a", "b", "c"],
+        documents={"manifest": {"rows": 400}},
+        params={"max_depth": 3},
+        metrics={"log_loss": 0.4},
     ).version
 
 
 def stored(settings: Settings, content: bytes) -> Path:
     sha = hashlib.sha256(content).hexdigest()
     return next(
-        path for path in settings.artifacts_dir.rglob(MODEL_FILE)
+        path
+        for path in settings.artifacts_dir.rglob(MODEL_FILE)
         if hashlib.sha256(path.read_bytes()).hexdigest() == sha
     )
 
@@ -85,7 +91,9 @@ def test_a_changed_artifact_is_refused_and_nothing_runs(
     sha = hashlib.sha256(content).hexdigest()
     path = stored(settings, content)
     replacement = {
-        "tampered": content.replace(b"0", b"1", 1), "truncated": content[:100], "pickle": pickle.dumps(_Payload())
+        "tampered": content.replace(b"0", b"1", 1),
+        "truncated": content[:100],
+        "pickle": pickle.dumps(_Payload()),
     }[fault]
     path.write_bytes(replacement)
     with pytest.raises(ArtifactRefused, match="nothing|changed after it was registered"):
@@ -106,7 +114,9 @@ def test_scores_come_from_a_child_and_equal_ours(model_json: bytes) -> None:
     assert got.seconds > 0
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"not json", b"\x80\x04pickle", b'{"learner": {"attributes": 7}}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"not json", b"\x80\x04pickle", b'{"learner": {"attributes": 7}}']
+)
 def test_a_broken_model_ends_the_child_not_us(content: bytes) -> None:
     with pytest.raises(ScoringFailed):
         score_in_child({"m": content}, np.zeros((2, 3)), time_limit_seconds=60)

@@ -13,8 +13,16 @@ from ratchet.scoring.routing import Routing, RoutingError, read_routing, write_r
 from ratchet.settings import Settings, load_settings
 
 TRIAL = Routing(
-    "flights", 1, "a" * 64, datetime(2013, 5, 21), "look:x", experiment_id="flights-v2-20130514",
-    challenger_version=2, challenger_sha256="b" * 64, stage="canary_5", share=0.05,
+    "flights",
+    1,
+    "a" * 64,
+    datetime(2013, 5, 21),
+    "look:x",
+    experiment_id="flights-v2-20130514",
+    challenger_version=2,
+    challenger_sha256="b" * 64,
+    stage="canary_5",
+    share=0.05,
 )
 PLAIN = Routing("flights", 1, "a" * 64, datetime(2013, 5, 21), "bootstrap:x")
 
@@ -24,7 +32,9 @@ def settings(tmp_path: Path) -> Settings:
     return replace(load_settings({}), home=tmp_path)
 
 
-@pytest.mark.parametrize("routing", [TRIAL, PLAIN, replace(TRIAL, stage="shadow", share=0.0), replace(TRIAL, share=0.5)])
+@pytest.mark.parametrize(
+    "routing", [TRIAL, PLAIN, replace(TRIAL, stage="shadow", share=0.0), replace(TRIAL, share=0.5)]
+)
 def test_what_is_written_is_read(settings: Settings, routing: Routing) -> None:
     write_routing(settings, routing)
     assert read_routing(settings, "flights") == routing
@@ -46,7 +56,9 @@ def test_control_is_as_large_as_challenger() -> None:
 
 
 def test_flagd_reads_the_same_arms_from_the_file(settings: Settings) -> None:
-    pytest.importorskip("openfeature.contrib.provider.flagd", reason="the OpenFeature flagd provider is not installed")
+    pytest.importorskip(
+        "openfeature.contrib.provider.flagd", reason="the OpenFeature flagd provider is not installed"
+    )
     from openfeature import api
     from openfeature.contrib.provider.flagd import FlagdProvider
     from openfeature.contrib.provider.flagd.config import ResolverType
@@ -62,7 +74,8 @@ def test_flagd_reads_the_same_arms_from_the_file(settings: Settings) -> None:
     units = [f"UA{n}-EWR-20130521-{n % 2400:04d}" for n in range(3000)]
     arms = assign(units, TRIAL.flag_key(), TRIAL.variants())
     found = [
-        client.get_integer_details(TRIAL.flag_key(), -1, EvaluationContext(targeting_key=unit)) for unit in units
+        client.get_integer_details(TRIAL.flag_key(), -1, EvaluationContext(targeting_key=unit))
+        for unit in units
     ]
     api.shutdown()
     assert [detail.variant for detail in found] == list(arms)

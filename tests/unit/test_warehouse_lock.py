@@ -117,9 +117,13 @@ def test_failed_transaction_leaves_nothing(settings: Settings) -> None:
     with open_warehouse(settings, purpose="test") as wh:
         ops.ensure(wh)
         with pytest.raises(ZeroDivisionError), wh.transaction():
-            wh.execute("insert into ops.dirty_partitions values ('flights', 'weather', ?)", (date(2013, 1, 1),))
+            wh.execute(
+                "insert into ops.dirty_partitions values ('flights', 'weather', ?)", (date(2013, 1, 1),)
+            )
             with wh.transaction():
-                wh.execute("insert into ops.dirty_partitions values ('flights', 'weather', ?)", (date(2013, 1, 2),))
+                wh.execute(
+                    "insert into ops.dirty_partitions values ('flights', 'weather', ?)", (date(2013, 1, 2),)
+                )
             _ = 1 / 0
         assert wh.scalar("select count(*) from ops.dirty_partitions") == 0
 
@@ -128,7 +132,9 @@ def test_nested_open_is_the_same_connection(settings: Settings) -> None:
     with open_warehouse(settings, purpose="outer") as wh:
         ops.ensure(wh)
         with wh.transaction():
-            wh.execute("insert into ops.dirty_partitions values ('flights', 'weather', ?)", (date(2013, 1, 1),))
+            wh.execute(
+                "insert into ops.dirty_partitions values ('flights', 'weather', ?)", (date(2013, 1, 1),)
+            )
             with open_warehouse(settings, purpose="inner", read_only=True) as inner:
                 assert inner.scalar("select count(*) from ops.dirty_partitions") == 1
 

@@ -27,7 +27,9 @@ class DbtBuild(DbtBuildLocalOperator):
         return cls(
             project_dir=str(settings.dbt_dir),
             profile_config=ProfileConfig(
-                profile_name="ratchet", target_name="duckdb", profiles_yml_filepath=settings.dbt_dir / "profiles.yml"
+                profile_name="ratchet",
+                target_name="duckdb",
+                profiles_yml_filepath=settings.dbt_dir / "profiles.yml",
             ),
             invocation_mode=InvocationMode.DBT_RUNNER,
             selector=loop,

@@ -26,7 +26,9 @@ def _announce(name: str, extra: dict[str, Any]) -> None:
 
     loop, _, asset = name.partition("__")
     events = get_current_context()["outlet_events"]
-    events[AssetAlias(name=f"{name}__when_any")].add(Asset(name=name, uri=f"ratchet://{loop}/{asset}"), extra=extra)
+    events[AssetAlias(name=f"{name}__when_any")].add(
+        Asset(name=name, uri=f"ratchet://{loop}/{asset}"), extra=extra
+    )
 
 
 def _stamp(name: str, extra: dict[str, Any]) -> None:
@@ -34,7 +36,9 @@ def _stamp(name: str, extra: dict[str, Any]) -> None:
     from airflow.sdk import Asset
 
     loop, _, asset = name.partition("__")
-    get_current_context()["outlet_events"][Asset(name=name, uri=f"ratchet://{loop}/{asset}")].extra.update(extra)
+    get_current_context()["outlet_events"][Asset(name=name, uri=f"ratchet://{loop}/{asset}")].extra.update(
+        extra
+    )
 
 
 @task
@@ -52,7 +56,9 @@ def gate_landing(loop_name: str) -> dict[str, Any]:
     from ratchet.stages.ingest import judge_landing
 
     window = windows.window_of(get_current_context())
-    judged = judge_landing(load_settings(), loop_named(loop_name), window.start, window.end, window.as_of, _log.info)
+    judged = judge_landing(
+        load_settings(), loop_named(loop_name), window.start, window.end, window.as_of, _log.info
+    )
     if judged["green"]:
         _announce(f"{loop_name}__raw_events", {"as_of": judged["as_of"]})
     return judged
@@ -62,7 +68,9 @@ def gate_landing(loop_name: str) -> dict[str, Any]:
 def hold_blocked(judged: dict[str, Any]) -> str:
     """Fail when a partition was blocked: it stays out of the warehouse until it is landed again or released."""
     if judged["blocked"]:
-        raise AirflowFailException(f"{len(judged['blocked'])} partitions are held: {'; '.join(judged['blocked'][:5])}")
+        raise AirflowFailException(
+            f"{len(judged['blocked'])} partitions are held: {'; '.join(judged['blocked'][:5])}"
+        )
     return f"{judged['green']} partitions are green"
 
 

@@ -26,7 +26,12 @@ class ConditionTrigger(BaseTrigger):
         """The class path and the arguments that make this trigger again in the triggerer."""
         return (
             "ratchet.airflow.triggers.ConditionTrigger",
-            {"loop": self.loop, "condition": self.condition, "mode": self.mode, "poll_seconds": self.poll_seconds},
+            {
+                "loop": self.loop,
+                "condition": self.condition,
+                "mode": self.mode,
+                "poll_seconds": self.poll_seconds,
+            },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:

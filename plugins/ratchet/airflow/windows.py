@@ -37,7 +37,9 @@ def window_of(context: Mapping[str, Any]) -> Window:
     params = context["params"]
     given = [name for name in ("start", "end") if params.get(name)]
     if len(given) == 1:
-        raise AirflowFailException(f"parameter {given[0]} is given alone; give both start and end, or neither")
+        raise AirflowFailException(
+            f"parameter {given[0]} is given alone; give both start and end, or neither"
+        )
     if given:
         window = Window(_date(params, "start"), _date(params, "end"))
         if window.start > window.end:
@@ -56,7 +58,9 @@ def as_of(context: Mapping[str, Any]) -> datetime:
         try:
             return datetime.fromisoformat(given).replace(tzinfo=None)
         except ValueError:
-            raise AirflowFailException(f"parameter as_of={given!r} is no time; give YYYY-MM-DDTHH:MM:SS") from None
+            raise AirflowFailException(
+                f"parameter as_of={given!r} is no time; give YYYY-MM-DDTHH:MM:SS"
+            ) from None
     found = [
         datetime.fromisoformat(event.extra["as_of"])
         for events in (context.get("triggering_asset_events") or {}).values()
@@ -64,5 +68,7 @@ def as_of(context: Mapping[str, Any]) -> datetime:
         if event.extra.get("as_of")
     ]
     if not found:
-        raise AirflowFailException("the run was started by no event that carries an as-of; give the parameter as_of")
+        raise AirflowFailException(
+            "the run was started by no event that carries an as-of; give the parameter as_of"
+        )
     return max(found)

@@ -104,6 +104,7 @@ def _configured(loop: Loop) -> GateResult:
             "alpha",
             "champion_margin",
             "baseline_margin",
+            "simpler_margin",
             "cohort_margin",
             "calibration_error",
             "single_feature_auc",

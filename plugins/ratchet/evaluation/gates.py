@@ -65,7 +65,7 @@ def judge_candidate(
             GateResult(name, "refuse", f"not judged: {usable.reason}", {})
             for name in (
                 "beats_constant",
-                "beats_logistic",
+                "no_simpler_model_is_better",
                 "not_worse_than_champion",
                 "calibration",
                 "cohorts",
@@ -127,15 +127,15 @@ def _judged(
     days = frame["departure_date"]
     row_losses = {name: losses(metric, labels, value) for name, value in scores.items()}
     results = []
-    for name in (CONSTANT, LOGISTIC):
+    for name, needed in ((CONSTANT, limits.baseline_margin), (LOGISTIC, -limits.simpler_margin)):
         gain = cluster_gain(days, row_losses[name], row_losses[CANDIDATE])
         low = gain.bound(limits.alpha)[0]
         results.append(
             gate(
-                f"beats_{name}",
-                low > limits.baseline_margin,
+                "beats_constant" if name == CONSTANT else "no_simpler_model_is_better",
+                low > needed,
                 f"{metric} gain over the {name} {gain.value:+.4f}, at least {low:+.4f} over {gain.clusters} "
-                f"days; more than {limits.baseline_margin:g} is required",
+                f"days; more than {needed:+g} is required",
                 **gain.evidence(limits.alpha),
             )
         )

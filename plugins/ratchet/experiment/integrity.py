@@ -140,7 +140,8 @@ def _of_experiment(
         rows = rows[rows["experiment_id"] == state.experiment_id]
     dates = pd.to_datetime(rows["departure_date"]).dt.date
     rows = rows.assign(departure_date=dates)
-    rows = rows[[state.started_on <= value <= day for value in dates]]
+    inside = np.array([state.started_on <= value <= day for value in dates], dtype=bool)
+    rows = rows[inside]
     return rows.astype(dict.fromkeys(numbers, "float64")).sort_values("departure_date", kind="stable")
 
 
@@ -241,12 +242,14 @@ def _sample_ratios(
     ):
         rows = arms[is_mature(arms["departure_date"], maturity, day)]
         periods = []
-        for departure in sorted(set(rows["departure_date"])):
-            part = rows[rows["departure_date"] == departure]
+        wide = rows.pivot_table(
+            index="departure_date", columns="arm", values=column, aggfunc="sum", fill_value=0.0
+        )
+        for departure, *values in wide.itertuples():
             plan = _plan(loop, state, departure)
             if plan is None:
                 continue
-            counts = {str(arm): int(n) for arm, n in zip(part["arm"], part[column], strict=True)}
+            counts = {str(arm): int(n) for arm, n in zip(wide.columns, values, strict=True)}
             stray = sorted(arm for arm, n in counts.items() if n and arm not in plan)
             if stray:
                 return [*found, f"units of {departure} are in arm {', '.join(stray)}, which no stage has"]

@@ -82,8 +82,8 @@ def _judge_effects(
     waits: list[str] = []
     if stage_days < stage.min_days or stage_mature < FEWEST_STAGE_CLUSTERS:
         waits.append(
-            f"stage {stage.name} is in day {stage_days} since {state.stage_started_on}, {stage_mature} mature; "
-            f"it needs {stage.min_days} days, {FEWEST_STAGE_CLUSTERS} of them mature"
+            f"stage {stage.name} is in day {stage_days} since {state.stage_started_on}, {stage_mature} "
+            f"mature; it needs {stage.min_days} days, {FEWEST_STAGE_CLUSTERS} of them mature"
         )
     if is_last and gain.clusters < rollout.min_clusters:
         waits.append(f"{gain.clusters} mature days in all; a promotion needs {rollout.min_clusters}")

@@ -72,7 +72,9 @@ def plain(value: Any, path: str = "payload") -> Any:
     item = getattr(value, "item", None)
     if callable(item):  # NumPy scalars
         return plain(item(), path)
-    raise LedgerValueError(f"{path}: {type(value).__name__} can't be written to the ledger; give plain values")
+    raise LedgerValueError(
+        f"{path}: {type(value).__name__} can't be written to the ledger; give plain values"
+    )
 
 
 def canonical(value: Any) -> str:
@@ -86,13 +88,28 @@ def entry_hash(fields: dict[str, Any]) -> str:
 
 
 def sealed(
-    *, seq: int, loop: str, kind: str, key: str, as_of: str, recorded_at: str, actor: str,
-    payload: dict[str, Any], previous_hash: str,
+    *,
+    seq: int,
+    loop: str,
+    kind: str,
+    key: str,
+    as_of: str,
+    recorded_at: str,
+    actor: str,
+    payload: dict[str, Any],
+    previous_hash: str,
 ) -> Entry:
     """The entry with its hash."""
     fields: dict[str, Any] = {
-        "seq": seq, "loop": loop, "kind": kind, "key": key, "as_of": as_of, "recorded_at": recorded_at,
-        "actor": actor, "payload": payload, "previous_hash": previous_hash,
+        "seq": seq,
+        "loop": loop,
+        "kind": kind,
+        "key": key,
+        "as_of": as_of,
+        "recorded_at": recorded_at,
+        "actor": actor,
+        "payload": payload,
+        "previous_hash": previous_hash,
     }
     return Entry(**fields, hash=entry_hash(fields))
 
@@ -106,11 +123,15 @@ def verify_chain(entries: Iterable[Entry]) -> Verification:
     for entry in entries:
         count += 1
         if entry.seq != count:
-            return Verification(count, previous, f"entry {entry.seq} stands where {count} should: one is missing")
+            return Verification(
+                count, previous, f"entry {entry.seq} stands where {count} should: one is missing"
+            )
         if entry.previous_hash != previous:
             return Verification(count, previous, f"entry {entry.seq} does not follow the one before it")
         fields = {k: v for k, v in entry.__dict__.items() if k != "hash"}
         if entry_hash(fields) != entry.hash:
-            return Verification(count, previous, f"entry {entry.seq} ({entry.kind}) was changed after it was written")
+            return Verification(
+                count, previous, f"entry {entry.seq} ({entry.kind}) was changed after it was written"
+            )
         previous = entry.hash
     return Verification(count, previous, None)

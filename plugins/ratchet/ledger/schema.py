@@ -9,7 +9,9 @@ METADATA = sa.MetaData()
 ENTRIES = sa.Table(
     "ledger_entries",
     METADATA,
-    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=False),
+    sa.Column(
+        "seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=False
+    ),
     sa.Column("loop", sa.String(64), nullable=False),
     sa.Column("kind", sa.String(64), nullable=False),
     sa.Column("key", sa.String(200), nullable=False),

@@ -82,13 +82,19 @@ def _apply(state: LoopState, entry: Entry) -> LoopState:
         case "bootstrap":
             version = int(data["model_version"])
             return replace(
-                state, champion_version=version, champion_since=as_of, last_trained_as_of=as_of,
-                promoted_versions=(version,), request=None,
+                state,
+                champion_version=version,
+                champion_since=as_of,
+                last_trained_as_of=as_of,
+                promoted_versions=(version,),
+                request=None,
             )
         case "trigger" if data["action"] == "request":
             request = Request(entry.key, data["tier"], data["reason"], as_of)
             return replace(state, request=request, last_request_as_of=as_of)
-        case "evaluation" if data["verdict"] != "pass" and state.request and data["request"] == state.request.key:
+        case "evaluation" if (
+            data["verdict"] != "pass" and state.request and data["request"] == state.request.key
+        ):
             return replace(state, request=None)
         case "rollout_started":
             trial = RolloutState.begin(data["experiment_id"], as_of.date(), data["stage"])
@@ -118,7 +124,10 @@ def _applied(state: LoopState, rollout: Rollout, data: dict[str, Any], as_of: da
     match data["action"]:
         case "promote":
             return replace(
-                state, champion_version=rollout.challenger_version, champion_since=as_of, rollout=None,
+                state,
+                champion_version=rollout.challenger_version,
+                champion_since=as_of,
+                rollout=None,
                 promoted_versions=(*state.promoted_versions, rollout.challenger_version),
             )
         case "roll_back" | "inconclusive":

@@ -55,7 +55,14 @@ class Ledger:
                     yield connection
 
     def append(
-        self, *, loop: str, kind: str, key: str, as_of: datetime, payload: dict[str, Any], actor: str = "ratchet",
+        self,
+        *,
+        loop: str,
+        kind: str,
+        key: str,
+        as_of: datetime,
+        payload: dict[str, Any],
+        actor: str = "ratchet",
         exact: bool = False,
     ) -> Entry:
         """Record one decision and return its entry; the earlier entry when (loop, key) is known.
@@ -72,7 +79,9 @@ class Ledger:
             if known is not None:
                 entry = _entry(known)
                 if exact and (entry.kind != kind or entry.payload != content):
-                    raise LedgerConflict(f"ledger entry {entry.seq} ({loop}, {key}) already says something else")
+                    raise LedgerConflict(
+                        f"ledger entry {entry.seq} ({loop}, {key}) already says something else"
+                    )
                 return entry
             head = connection.execute(
                 sa.select(ENTRIES.c.seq, ENTRIES.c.hash).order_by(ENTRIES.c.seq.desc()).limit(1)
@@ -90,7 +99,10 @@ class Ledger:
             )
             connection.execute(
                 ENTRIES.insert().values(
-                    **{**entry.__dict__, "payload": json.dumps(entry.payload, sort_keys=True, ensure_ascii=False)}
+                    **{
+                        **entry.__dict__,
+                        "payload": json.dumps(entry.payload, sort_keys=True, ensure_ascii=False),
+                    }
                 )
             )
         return entry

@@ -207,7 +207,7 @@ def _daily(loop: Loop, quality: pd.DataFrame, version: int, as_of: datetime) -> 
     numbers = list(QUALITY_COLUMNS[3:])
     rows = rows.assign(departure_date=pd.to_datetime(rows["departure_date"]).dt.date)
     rows = rows.astype(dict.fromkeys(numbers, "float64"))
-    rows = rows[[day < as_of.date() for day in rows["departure_date"]]]
+    rows = rows[np.array([day < as_of.date() for day in rows["departure_date"]], dtype=bool)]
     return rows.groupby("departure_date", sort=True)[numbers].sum(min_count=1).reset_index()
 
 

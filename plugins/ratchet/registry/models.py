@@ -108,7 +108,8 @@ class Registry:
                 (stage / f"{stem}.json").write_text(json.dumps(document, sort_keys=True), encoding="utf-8")
             # An MLmodel file without a flavour: the registry's pages show the signature, and no loader can run.
             signature = ModelSignature(
-                inputs=Schema([ColSpec("double", name) for name in inputs]), outputs=Schema([ColSpec("double")])
+                inputs=Schema([ColSpec("double", name) for name in inputs]),
+                outputs=Schema([ColSpec("double")]),
             )
             Model(artifact_path="model", run_id=run_id, signature=signature).save(stage / "MLmodel")
             self._client.log_artifacts(run_id, str(stage), "model")
@@ -118,7 +119,9 @@ class Registry:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         version = self._client.create_model_version(
-            loop, source=f"{run.info.artifact_uri}/model", run_id=run_id,
+            loop,
+            source=f"{run.info.artifact_uri}/model",
+            run_id=run_id,
             tags={"request": request, "sha256": sha256},
         )
         self._client.set_terminated(run_id)

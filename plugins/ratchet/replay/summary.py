@@ -146,7 +146,8 @@ def _show_decisions(console: Console, entries: list[Entry]) -> None:
             row = ("first champion", f"version {data['model_version']}", f"owner {data['owner']}")
         elif entry.kind == "trigger":
             if data["action"] != "request":
-                refused[data["reason"].split(":")[0]] = refused.get(data["reason"].split(":")[0], 0) + 1
+                told = f"{data['tier']} refused" if data["action"] == "refuse" else "nothing due"
+                refused[told] = refused.get(told, 0) + 1
                 continue
             row = ("retrain request", data["tier"], data["reason"])
         elif entry.kind == "evaluation":
@@ -166,7 +167,10 @@ def _show_decisions(console: Console, entries: list[Entry]) -> None:
         table.add_row(entry.as_of[:10], *row)
     console.print(table)
     looks = sum(e.kind == "rollout_decision" for e in entries)
-    console.print(f"{looks} daily looks; requests not opened: {refused or 'none'}")
+    console.print(
+        f"{looks} daily looks of rollouts; looks at the policy that opened no request: "
+        + (", ".join(f"{n} {told}" for told, n in refused.items()) or "none")
+    )
 
 
 def _cell(shown: dict[str, Any] | None, digits: int) -> str:

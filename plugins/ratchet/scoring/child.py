@@ -54,7 +54,9 @@ def score_in_child(
         try:
             done = subprocess.run(command, capture_output=True, timeout=time_limit_seconds, check=False)
         except subprocess.TimeoutExpired:
-            raise ScoringFailed(f"scoring did not end within {time_limit_seconds:.0f} s: {', '.join(models)}") from None
+            raise ScoringFailed(
+                f"scoring did not end within {time_limit_seconds:.0f} s: {', '.join(models)}"
+            ) from None
         if done.returncode != 0:
             last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
             raise ScoringFailed(f"scoring ended with status {done.returncode}: {last[0][:300]}")
@@ -62,8 +64,14 @@ def score_in_child(
         result = {}
         for stem in models:
             scores = np.load(folder / f"{stem}.npy", allow_pickle=False)
-            if scores.shape != (len(matrix),) or not np.isfinite(scores).all() or (abs(scores - 0.5) > 0.5).any():
-                raise ScoringFailed(f"model {stem} gave scores that are not numbers in [0, 1]; none is served")
+            if (
+                scores.shape != (len(matrix),)
+                or not np.isfinite(scores).all()
+                or (abs(scores - 0.5) > 0.5).any()
+            ):
+                raise ScoringFailed(
+                    f"model {stem} gave scores that are not numbers in [0, 1]; none is served"
+                )
             result[stem] = Scored(scores.astype(np.float64), float(timings[stem]))
         return result
 

@@ -112,6 +112,10 @@ def read_routing(settings: Settings, loop: str) -> Routing:
             share=float(data["share"]),
         )
     except FileNotFoundError:
-        raise RoutingError(f"{path} does not exist: loop {loop} has no champion; train one with mode bootstrap") from None
+        raise RoutingError(
+            f"{path} does not exist: loop {loop} has no champion; train one with mode bootstrap"
+        ) from None
     except (KeyError, TypeError, ValueError) as error:
-        raise RoutingError(f"{path} is not a routing file of Ratchet ({error}); restore it from the ledger") from None
+        raise RoutingError(
+            f"{path} is not a routing file of Ratchet ({error}); restore it from the ledger"
+        ) from None

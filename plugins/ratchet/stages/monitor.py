@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from ratchet.ledger.chain import Entry
@@ -17,6 +17,8 @@ from ratchet.triggers.policy import TriggerHistory, decide_retrain
 from ratchet.warehouse.duckdb import open_warehouse
 
 Log = Callable[[str], None]
+#: A health record looks this far back; its cost does not grow with history.
+HISTORY = timedelta(days=35)
 
 
 class NotMeasured(RuntimeError):
@@ -31,12 +33,12 @@ def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     if state.champion_version is None:
         raise NotMeasured(f"loop {loop.loop} has no champion: there is nothing to monitor")
     frames = {}
+    since = as_of.date() - HISTORY
     with open_warehouse(settings, purpose=f"health of {loop.loop}", read_only=True) as warehouse:
         for name in ("mon_quality_daily", "mon_calibration_daily", "mon_feature_histograms"):
-            # Names of our own models; the value is bound.
-            frames[name] = warehouse.frame(
-                f"select * from monitoring.{name} where loop = ? order by all", (loop.loop,)
-            )  # noqa: S608
+            # Names of our own models; the values are bound.
+            sql = f"select * from monitoring.{name} where loop = ? and departure_date >= ? order by all"  # noqa: S608
+            frames[name] = warehouse.frame(sql, (loop.loop, since))
         bins = warehouse.frame("select * from ops.feature_bins where loop = ? order by all", (loop.loop,))
     health = assess_health(
         loop,

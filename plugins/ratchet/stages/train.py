@@ -157,7 +157,7 @@ def evaluate(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, An
         reasons = [
             gate["reason"]
             for gate in judged["gates"]
-            if gate["name"] in ("beats_logistic", "not_worse_than_champion")
+            if gate["name"] in ("no_simpler_model_is_better", "not_worse_than_champion")
         ]
     _record_evaluation(settings, loop, job, {**judged, "reasons": reasons})
     log(f"evaluation: {judged['verdict']}: {'; '.join(reasons)}")

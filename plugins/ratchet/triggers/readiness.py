@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ratchet.monitoring.health import last_mature_day
 
@@ -60,7 +62,7 @@ def labels_ready(
         raise ValueError(f"the window ends on {window_end}, before its start {window_start}")
     needs = loop.triggers.labels
     rows = maturity.assign(departure_date=pd.to_datetime(maturity["departure_date"]).dt.date)
-    rows = rows[[window_start <= day <= window_end for day in rows["departure_date"]]]
+    rows = rows[_inside(rows["departure_date"], window_start, window_end)]
     absent = sorted(set(_days(window_start, window_end)) - set(rows["departure_date"]))
     if absent:
         return Readiness(False, f"no flights are known for {_dates(absent)}", {"absent_days": len(absent)})
@@ -116,7 +118,7 @@ def gates_green(
         raise ValueError(f"the window ends on {window_end}, before its start {window_start}")
     rows = verdicts[verdicts["border"] == border]
     rows = rows.assign(partition_date=pd.to_datetime(rows["partition_date"]).dt.date)
-    rows = rows[[window_start <= day <= window_end for day in rows["partition_date"]]]
+    rows = rows[_inside(rows["partition_date"], window_start, window_end)]
     absent = sorted(set(_days(window_start, window_end)) - set(rows["partition_date"]))
     not_green = sorted(set(rows.loc[~rows["verdict"].isin(GREEN), "partition_date"]))
     evidence = {
@@ -138,6 +140,10 @@ def gates_green(
 
 def _days(start: date, end: date) -> list[date]:
     return [start + timedelta(days=offset) for offset in range((end - start).days + 1)]
+
+
+def _inside(days: pd.Series, start: date, end: date) -> NDArray[np.bool_]:
+    return np.array([start <= day <= end for day in days], dtype=bool)
 
 
 def _dates(days: list[date]) -> str:
