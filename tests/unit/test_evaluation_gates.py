@@ -67,9 +67,7 @@ def judged(
     split = time_split(frame, loop)
     matrix, labels = feature_matrix(split.train, loop), label_vector(split.train)
     holdout = feature_matrix(split.holdout, loop)
-    model = fit_model(
-        matrix, labels, loop.training.params, seed=1, feature_names=loop.features.columns, nthread=2
-    )
+    model = fit_model(matrix, labels, loop.training.params, seed=1, feature_names=loop.features.columns)
     scores = {
         "candidate": predict_scores(model, holdout),
         "champion": predict_scores(champion, holdout) if champion else None,
@@ -106,8 +104,8 @@ def test_an_honest_candidate_passes_every_gate() -> None:
     names = {gate.name for gate in evaluation.gates}
     assert {
         "gates_configured", "training_window_stale", "window_overlap", "feature_contract", "latency", "size",
-        "finite_scores", "beats_constant", "no_simpler_model_is_better", "not_worse_than_champion", "calibration",
-        "leak_single_feature", "cohort:origin=EWR", "cohort:carrier=WN", "cohort:carrier=other",
+        "finite_scores", "beats_constant", "no_simpler_model_is_better", "not_worse_than_champion",
+        "calibration", "leak_single_feature", "cohort:origin=EWR", "cohort:carrier=WN", "cohort:carrier=other",
     } <= names  # fmt: skip
     json.dumps(evaluation.to_json(), allow_nan=False)
     pool = next(gate for gate in evaluation.gates if gate.name == "cohort:carrier=other")
