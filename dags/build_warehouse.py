@@ -12,12 +12,12 @@ and the last published state stays visible; retry. On a second run there is noth
 from __future__ import annotations
 
 from airflow.sdk import dag
-from ratchet_dags import defaults
-from ratchet_dags.assets import assets_of
 
 from ratchet.airflow.dbt import DbtBuild
 from ratchet.airflow.loops import declared_loops
 from ratchet.airflow.tasks import collect_dirty, gate_features, publish_partitions
+from ratchet_dags import defaults
+from ratchet_dags.assets import assets_of
 
 for loop in declared_loops():
     assets = assets_of(loop.loop)

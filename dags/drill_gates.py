@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from airflow.sdk import dag
 from airflow.timetables.interval import CronDataIntervalTimetable
-from ratchet_dags import defaults
 
 from ratchet.airflow.loops import declared_loops
 from ratchet.airflow.tasks import drill_gates
+from ratchet_dags import defaults
 
 for loop in declared_loops():
 

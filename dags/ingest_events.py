@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from airflow.sdk import dag
 from airflow.timetables.interval import CronDataIntervalTimetable
-from ratchet_dags import defaults
-from ratchet_dags.assets import assets_of
 
 from ratchet.airflow.loops import declared_loops
 from ratchet.airflow.tasks import gate_landing, hold_blocked, land_files
+from ratchet_dags import defaults
+from ratchet_dags.assets import assets_of
 
 for loop in declared_loops():
     assets = assets_of(loop.loop)

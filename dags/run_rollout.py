@@ -10,11 +10,11 @@ On failure nothing is half applied that a retry does not finish. On a second run
 from __future__ import annotations
 
 from airflow.sdk import dag
-from ratchet_dags import defaults
-from ratchet_dags.assets import assets_of
 
 from ratchet.airflow.loops import declared_loops
 from ratchet.airflow.tasks import apply_rollout, decide_rollout
+from ratchet_dags import defaults
+from ratchet_dags.assets import assets_of
 
 for loop in declared_loops():
     assets = assets_of(loop.loop)

@@ -15,8 +15,6 @@ registered already is found again, not registered twice.
 from __future__ import annotations
 
 from airflow.sdk import Param, dag
-from ratchet_dags import defaults
-from ratchet_dags.assets import assets_of
 
 from ratchet.airflow.loops import declared_loops
 from ratchet.airflow.sensors import ConditionSensor
@@ -27,6 +25,8 @@ from ratchet.airflow.tasks import (
     offer_challenger,
     take_snapshot,
 )
+from ratchet_dags import defaults
+from ratchet_dags.assets import assets_of
 
 MODE = {
     "mode": Param("retrain", enum=["retrain", "bootstrap"], description="bootstrap: the first champion, once")

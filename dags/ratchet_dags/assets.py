@@ -1,8 +1,10 @@
 """The map of the pipeline: every asset in flow order, and which DAG makes and which DAG awaits it.
 
-    ingest_events -> raw_events -> build_warehouse -> features
-                                                   -> judgeable -> monitor_model -> health -> run_rollout -> routing
-                                                                                 -> retrain_request -> train_model -> challenger
+    ingest_events   -> raw_events
+    build_warehouse <- raw_events       -> features, judgeable
+    monitor_model   <- judgeable        -> health, retrain_request
+    run_rollout     <- health           -> routing
+    train_model     <- retrain_request  -> challenger
 
 score_batch reads features and routing and leaves prediction files for ingest_events; it is scheduled by
 time, never on an asset that it feeds. What must stay out of here: DAGs, tasks, rules.

@@ -17,7 +17,10 @@ from ratchet.loop import Loop, LoopFileError, load_loop, load_loops
 from ratchet.settings import Settings, load_settings
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="The continuous-improvement loop, from the command line."
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="The continuous-improvement loop, from the command line.",
 )
 ledger_app = typer.Typer(no_args_is_help=True, help="The append-only record of every decision.")
 loops_app = typer.Typer(no_args_is_help=True, help="The loop files.")

@@ -79,7 +79,7 @@ def test_aliases_move_and_drop(registry: Registry, model_json: bytes) -> None:
 
 class _Payload:
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return (Path.touch, (Path("/tmp/ratchet-payload-ran"),))  # noqa: S108
+        return (Path.touch, (Path("/tmp/ratchet-payload-ran"),))
 
 
 @pytest.mark.parametrize("fault", ["tampered", "truncated", "pickle"])
@@ -96,9 +96,9 @@ def test_a_changed_artifact_is_refused_and_nothing_runs(
         "pickle": pickle.dumps(_Payload()),
     }[fault]
     path.write_bytes(replacement)
-    with pytest.raises(ArtifactRefused, match="nothing|changed after it was registered"):
+    with pytest.raises(ArtifactRefused, match="changed after it was registered"):
         registry.model_bytes("flights", version, sha)
-    assert not Path("/tmp/ratchet-payload-ran").exists()  # noqa: S108
+    assert not Path("/tmp/ratchet-payload-ran").exists()
 
 
 def test_a_missing_version_is_named(registry: Registry) -> None:

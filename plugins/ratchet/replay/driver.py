@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from ratchet.loop import Loop
 from ratchet.published import publish, read
-from ratchet.replay.airflow_api import ACTIVE, AirflowApi, Run
+from ratchet.replay.airflow_api import ACTIVE, Run
 from ratchet.replay.world import World
 from ratchet.settings import Settings
 from ratchet.stages.records import state_of
@@ -30,6 +30,25 @@ DRILL_WEEK = 3
 
 class ReplayStopped(RuntimeError):
     """The replay can't go on; the message names the task, the condition and where to look."""
+
+
+class Orchestrator(Protocol):
+    """What the replay asks of Airflow; `ratchet.replay.direct` answers the same in one process."""
+
+    def start(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> Run:
+        """Start a run; one of this id that exists is left as it is."""
+
+    def runs(self, states: tuple[str, ...]) -> list[Run]:
+        """All runs in one of `states`."""
+
+    def state(self, run: Run) -> str:
+        """The state of a run now."""
+
+    def tasks(self, run: Run) -> dict[str, str]:
+        """Task id -> state."""
+
+    def log_tail(self, run: Run, task_id: str, lines: int = 12) -> str:
+        """The end of a task's log."""
 
 
 class Teller(Protocol):
@@ -66,7 +85,7 @@ class Replay:
     """Replays `loop` from `start` for some weeks, after the history before it."""
 
     def __init__(
-        self, settings: Settings, loop: Loop, start: date, seed: int, api: AirflowApi, teller: Teller
+        self, settings: Settings, loop: Loop, start: date, seed: int, api: Orchestrator, teller: Teller
     ) -> None:
         self.settings, self.loop, self.start, self.seed = settings, loop, start, seed
         self.api, self.teller = api, teller

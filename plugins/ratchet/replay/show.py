@@ -110,7 +110,8 @@ def run_replay(
         )
         return 0
     console.print(
-        f"loop not closed: {outcome.promoted} challenger(s) promoted, {outcome.drill_refused} of 4 planted models refused"
+        f"loop not closed: {outcome.promoted} challenger(s) promoted, "
+        f"{outcome.drill_refused} of 4 planted models refused"
     )
     return 0 if smoke and not outcome.problems and outcome.drill_refused == 4 else 1
 

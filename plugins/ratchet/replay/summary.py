@@ -184,7 +184,8 @@ def _cell(shown: dict[str, Any] | None, digits: int) -> str:
 def _show_comparisons(console: Console, settings: Settings, loop: Loop) -> None:
     for experiment, shown in (read(settings, loop.loop, "comparisons") or {}).items():
         table = Table(
-            title=f"{experiment}: {shown['units']:,} flights scored by both, {shown['days']} mature days, 95 % over days",
+            title=f"{experiment}: {shown['units']:,} flights scored by both, {shown['days']} mature days"
+            " (95 % intervals over days)",
             title_justify="left",
         )
         for heading in (

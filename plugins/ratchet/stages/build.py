@@ -52,7 +52,8 @@ def collect(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
         if known["first"].isna().all():
             log("no schedule has landed yet: the dirty partitions wait for it")
             return None
-        dirty = [(row.source, pd.Timestamp(row.received_date).date()) for row in taken.itertuples()]
+        days = pd.to_datetime(taken["received_date"]).dt.date
+        dirty = [(str(source), day) for source, day in zip(taken["source"], days, strict=True)]
         first, last = (pd.Timestamp(known[column].iloc[0]).date() for column in ("first", "last"))
         dates = reach_of(loop, dirty, first, last, as_of)
         features = not all(source in FACT_SOURCES for source, _ in dirty)
@@ -167,5 +168,6 @@ def _landed(warehouse: Warehouse, loop: Loop) -> dict[str, dict[str, int]]:
         "select source, sum(rows_read) as read, sum(rows_landed) as landed, sum(rows_quarantined) as quarantined, "
         "sum(rows_duplicate) as duplicate from ops.landings where loop = ? group by 1 order by 1",
         (loop.loop,),
-    ).set_index("source")
-    return {str(source): {k: int(v) for k, v in row.items()} for source, row in rows.iterrows()}
+    )
+    counts = ("read", "landed", "quarantined", "duplicate")
+    return {str(row["source"]): {name: int(row[name]) for name in counts} for row in rows.to_dict("records")}

@@ -66,7 +66,8 @@ def decide(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[st
         )
     pending: Entry | None = None
     for day in _days(loop, state.rollout, as_of):
-        assert state.rollout is not None
+        if state.rollout is None:
+            break
         verdict = judge_day(loop, state.rollout.trial, paired, arms, day)
         if pending is not None and verdict.action != "roll_back":
             verdict = Verdict(
