@@ -13,7 +13,7 @@ export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
 # Importing Airflow writes its configuration file: under var/ with everything else.
 export AIRFLOW_HOME := $(CURDIR)/var/airflow
 
-.PHONY: help setup demo demo-smoke clean-demo up mlflow status test lint format lock
+.PHONY: help setup demo demo-smoke clean-demo up mlflow status docs test lint format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ mlflow: setup ## the MLflow UI on the state that the demo left
 
 status: setup ## what serves, what is on trial, what is waiting
 	@$(BIN)/ratchet status
+
+docs: $(VENV)/.installed ## write the generated pages
+	@$(BIN)/ratchet docs
 
 test: $(VENV)/.installed lint ## tests and linters
 	@mkdir -p var/airflow

@@ -28,7 +28,9 @@ for loop in declared_loops():
     def run_rollout() -> None:
         """Decide, apply."""
         decided = decide_rollout.override(pool=defaults.WAREHOUSE_POOL)(loop.loop)
-        applied = apply_rollout.override(outlets=[assets.routing])(loop.loop, decided)
+        applied = apply_rollout.override(pool=defaults.WAREHOUSE_POOL, outlets=[assets.routing])(
+            loop.loop, decided
+        )
 
         decided >> applied
 

@@ -122,6 +122,16 @@ def loops_check() -> None:
     console.print(f"{len(loops)} loop file(s) valid: {', '.join(loops)}")
 
 
+@app.command()
+def docs() -> None:
+    """Write docs/dags.md from the DAG files' docstrings."""
+    from ratchet.dag_pages import dags_page
+
+    root = load_settings().root
+    (root / "docs" / "dags.md").write_text(dags_page(root / "dags"), encoding="utf-8")
+    console.print("docs/dags.md written")
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def dbt(context: typer.Context) -> None:
     """Run dbt by hand on the warehouse, e.g. `ratchet dbt build --selector flights`; waits for the lock."""

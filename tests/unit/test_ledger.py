@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
+import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from tests.engines import running_postgres
 
 from ratchet.ledger.chain import LedgerValueError, plain, verify_chain
 from ratchet.ledger.schema import ENTRIES
@@ -18,9 +20,23 @@ from ratchet.ledger.store import Ledger, LedgerConflict, migrate
 AS_OF = datetime(2013, 5, 14)
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    address = f"sqlite:///{tmp_path / 'ledger.db'}"
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_postgres(tmp_path_factory.mktemp("postgres")) as address:
+        yield address
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        address = f"sqlite:///{tmp_path / 'ledger.db'}"
+    else:
+        server = sa.create_engine(request.getfixturevalue("postgres"), isolation_level="AUTOCOMMIT")
+        name = f"ledger_{uuid.uuid4().hex}"
+        with server.connect() as connection:
+            connection.execute(sa.text(f"create database {name}"))
+        server.dispose()
+        address = request.getfixturevalue("postgres").rpartition("/")[0] + f"/{name}"
     migrate(address)
     return address
 
@@ -55,10 +71,13 @@ def test_the_first_decision_of_a_key_stands(url: str) -> None:
 def test_the_database_refuses_changes(url: str) -> None:
     ledger = Ledger(url)
     add(ledger, "k", n=1)
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
-        for statement in ("update ledger_entries set kind = 'x'", "delete from ledger_entries"):
-            with pytest.raises(sqlite3.DatabaseError, match="append-only"):
-                connection.execute(statement)
+    for statement in ("update ledger_entries set kind = 'x'", "delete from ledger_entries"):
+        with (
+            pytest.raises(sa.exc.DBAPIError, match="append-only"),
+            sa.create_engine(url).begin() as connection,
+        ):
+            connection.execute(sa.text(statement))
+    assert ledger.verify().entries == 1
 
 
 def test_a_changed_byte_a_gap_and_a_swap_are_found(url: str) -> None:

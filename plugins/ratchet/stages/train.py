@@ -228,13 +228,14 @@ def _promise(holdout: pd.DataFrame, scores: Any, training_rate: float) -> dict[s
 
 
 def _train_end(entries: list[Any], version: int) -> date:
+    """Where the training rows of the champion's judged fit ended: like for like with the candidate's."""
     offered = next(
         e
         for e in reversed(entries)
         if (e.kind == "bootstrap" and e.payload["model_version"] == version)
         or (e.kind == "rollout_started" and e.payload["challenger_version"] == version)
     )
-    return date.fromisoformat(offered.payload["serving_train_end"])
+    return date.fromisoformat(offered.payload["judged_train_end"])
 
 
 def _record_evaluation(settings: Settings, loop: Loop, job: Job, verdict: dict[str, Any]) -> None:
@@ -290,6 +291,7 @@ def offer(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
         "run_id": registered.run_id,
         "snapshot_sha256": manifest["sha256"],
         "serving_train_end": fitted["serving_train_end"],
+        "judged_train_end": fitted["train_end"],
         "evaluation": evaluation.hash,
     }
     version = registered.version

@@ -1,0 +1,167 @@
+"""Each of a training's three conditions false in turn: the task stays deferred and says why; then true."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+AS_OF = datetime(2013, 6, 18)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A loop's published state, changed by the tests; the ledger is a real one."""
+    from ratchet.ledger.store import Ledger, migrate
+    from ratchet.loop import load_loop
+    from ratchet.published import publish
+    from ratchet.settings import load_settings
+
+    monkeypatch.setenv("RATCHET_HOME", str(tmp_path))
+    monkeypatch.setenv("RATCHET_SENSOR_POLL_SECONDS", "0.1")
+    settings = load_settings()
+    loop = load_loop(settings.loops_dir / "flights.yml")
+    migrate(settings.ledger_url)
+
+    class World:
+        def __init__(self) -> None:
+            self.settings, self.loop, self.ledger = settings, loop, Ledger(settings.ledger_url)
+
+        def open_request(self) -> None:
+            self.ledger.append(
+                loop="flights", kind="trigger", key="trigger:x", as_of=AS_OF,
+                payload={"action": "request", "tier": "routine", "reason": "old", "evidence": {}},
+            )  # fmt: skip
+
+        def publish_build(self, *, settled: bool = True, blocked: date | None = None) -> None:
+            first, last = date(2013, 1, 1), date(2013, 6, 17)
+            days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+            verdicts = {day.isoformat(): "block" if day == blocked else "pass" for day in days}
+            publish(
+                settings, "flights", "partitions",
+                {"as_of": AS_OF if settled else AS_OF - timedelta(days=30), "features": {"verdicts": verdicts}},
+            )  # fmt: skip
+            maturity = [
+                {"departure_date": day.isoformat(), "n_units": 900, "n_in_window": 850 if settled else 10,
+                 "n_late_report": 5, "n_without_outcome": 45}
+                for day in days
+            ]  # fmt: skip
+            publish(settings, "flights", "label_maturity", {"as_of": AS_OF, "days": maturity})
+
+    return World()
+
+
+def deferred(condition: str) -> Any:
+    from airflow.sdk.exceptions import TaskDeferred
+
+    from ratchet.airflow.sensors import ConditionSensor
+
+    sensor = ConditionSensor(task_id=f"wait_for_{condition}", loop="flights", condition=condition)
+    with pytest.raises(TaskDeferred) as caught:
+        sensor.execute({"params": {"mode": "retrain"}})
+    return caught.value.trigger
+
+
+def look(trigger: Any, seconds: float) -> list[Any]:
+    """The trigger's events within `seconds`."""
+
+    async def run() -> list[Any]:
+        events: list[Any] = []
+
+        async def collect() -> None:
+            events.extend([event async for event in trigger.run()])
+
+        with suppress(TimeoutError):
+            await asyncio.wait_for(collect(), timeout=seconds)
+        return events
+
+    return asyncio.run(run())
+
+
+def make_false(world: Any, condition: str) -> str:
+    """Make `condition` the only false one; a part of the reason that must be given."""
+    if condition == "request":
+        world.publish_build()
+        return "no retrain request is open"
+    world.open_request()
+    if condition == "labels":
+        world.publish_build(settled=False)
+        return "settled"
+    world.publish_build(blocked=date(2013, 3, 3))
+    return "2013-03-03"
+
+
+def make_true(world: Any, condition: str) -> None:
+    if condition == "request":
+        world.open_request()
+    else:
+        world.publish_build()
+
+
+@pytest.mark.parametrize("condition", ["request", "labels", "gates"])
+def test_waits_says_why_and_then_goes_on(
+    world: Any, condition: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    reason = make_false(world, condition)
+    trigger = deferred(condition)
+    with caplog.at_level(logging.INFO, logger="ratchet.trigger"):
+        assert look(trigger, 0.6) == [], "it fired although the condition is false"
+    assert any(reason in record.message for record in caplog.records), caplog.text
+    make_true(world, condition)
+    events = look(trigger, 5)
+    assert len(events) == 1
+    assert events[0].payload["reason"]
+
+
+@pytest.mark.parametrize("condition", ["request", "labels", "gates"])
+def test_the_other_two_do_not_wait(world: Any, condition: str) -> None:
+    from ratchet.airflow.sensors import ConditionSensor
+
+    make_false(world, condition)
+    others = {"request": ["gates"], "labels": ["request", "gates"], "gates": ["request", "labels"]}[condition]
+    for other in others:
+        if condition == "request":
+            continue  # without a request there is no window to judge
+        sensor = ConditionSensor(task_id="wait", loop="flights", condition=other)
+        assert sensor.execute({"params": {"mode": "retrain"}})
+
+
+def test_nothing_published_is_not_ready(world: Any) -> None:
+    from ratchet.stages.conditions import check
+
+    world.open_request()
+    for condition in ("labels", "gates"):
+        readiness = check(world.settings, world.loop, condition, "retrain")
+        assert not readiness.ready
+        assert "no build" in readiness.reason
+
+
+def test_the_trigger_can_be_made_again_from_what_it_serialises(world: Any) -> None:
+    from airflow.sdk.module_loading import import_string
+
+    trigger = deferred("request")
+    path, arguments = trigger.serialize()
+    assert import_string(path)(**arguments).serialize() == (path, arguments)
+
+
+def test_a_second_bootstrap_is_refused(world: Any) -> None:
+    from ratchet.stages.conditions import check
+    from ratchet.stages.jobs import NoJob, job_for
+
+    assert check(world.settings, world.loop, "request", "bootstrap").ready
+    job = job_for(world.settings, world.loop, "bootstrap", AS_OF, None)
+    world.ledger.append(
+        loop="flights", kind="bootstrap", key=job.request, as_of=AS_OF,
+        payload={"request": job.request, "model_version": 1},
+    )  # fmt: skip
+    assert not check(world.settings, world.loop, "request", "bootstrap").ready
+    assert job_for(world.settings, world.loop, "bootstrap", AS_OF, None) == job, (
+        "a retry of the same one goes on"
+    )
+    with pytest.raises(NoJob, match="has had a champion since"):
+        job_for(world.settings, world.loop, "bootstrap", AS_OF + timedelta(days=7), None)

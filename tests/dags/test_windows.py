@@ -1,0 +1,59 @@
+"""A run's dates and as-of come from its parameters, its partition or its event, never from a clock."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+
+def context(**kwargs: Any) -> dict[str, Any]:
+    return {"params": {}, "data_interval_start": None, "logical_date": None, **kwargs}
+
+
+def test_a_range_wins_over_the_partition() -> None:
+    from ratchet.airflow.windows import window_of
+
+    window = window_of(context(params={"start": "2013-05-14", "end": "2013-05-20"}))
+    assert (window.start, window.end) == (date(2013, 5, 14), date(2013, 5, 20))
+    assert window.as_of == datetime(2013, 5, 21)
+    own = window_of(context(data_interval_start=datetime(2013, 5, 14, tzinfo=UTC)))
+    assert (own.start, own.end) == (date(2013, 5, 14), date(2013, 5, 14))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"start": "2013-05-14"}, "give both"),
+        ({"start": "2013-05-14", "end": "2013-05-13"}, "swap them"),
+        ({"start": "yesterday", "end": "2013-05-13"}, "is no date"),
+        ({"start": "2013-05-14'; drop table raw.schedule; --", "end": "2013-05-14"}, "is no date"),
+        ({}, "has no partition"),
+    ],
+)
+def test_a_bad_window_is_named(params: dict[str, str], message: str) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from ratchet.airflow.windows import window_of
+
+    with pytest.raises(AirflowFailException, match=message):
+        window_of(context(params=params))
+
+
+def test_the_as_of_is_the_latest_events() -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from ratchet.airflow.windows import as_of
+
+    events = {
+        "a": [SimpleNamespace(extra={"as_of": "2013-05-14T00:00:00"}), SimpleNamespace(extra={})],
+        "b": [SimpleNamespace(extra={"as_of": "2013-05-21T00:00:00"})],
+    }
+    assert as_of(context(triggering_asset_events=events)) == datetime(2013, 5, 21)
+    assert as_of(context(params={"as_of": "2013-05-15T00:00:00"})) == datetime(2013, 5, 15)
+    with pytest.raises(AirflowFailException, match="give the parameter as_of"):
+        as_of(context(triggering_asset_events={}))
+    with pytest.raises(AirflowFailException, match="is no time"):
+        as_of(context(params={"as_of": "now()"}))

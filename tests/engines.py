@@ -1,0 +1,49 @@
+"""Real servers for tests, started for one session and stopped with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+def _binary(name: str) -> str | None:
+    found = shutil.which(name)
+    if found:
+        return found
+    versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return str(versions[-1]) if versions else None
+
+
+@contextmanager
+def running_postgres(folder: Path) -> Iterator[str]:
+    """A Postgres of its own in `folder`; gives its SQLAlchemy URL. Skips, by name, where it is not installed."""
+    initdb, server = _binary("initdb"), _binary("pg_ctl")
+    if initdb is None or server is None:
+        pytest.skip("engine postgres is not installed (Debian package postgresql)")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    data, user = folder / "data", []
+    if os.geteuid() == 0:
+        # The server refuses to run as root; Debian's package brings the user postgres.
+        user = ["runuser", "-u", "postgres", "--"]
+        shutil.chown(folder, "postgres")
+        for parent in folder.parents:
+            if parent == Path("/tmp"):
+                break
+            parent.chmod(parent.stat().st_mode | 0o055)
+    run = lambda *command: subprocess.run([*user, *command], check=True, capture_output=True, cwd="/")  # noqa: E731
+    run(initdb, "-D", str(data), "-U", "ratchet", "--auth=trust", "--encoding=UTF8")
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+    run(server, "-D", str(data), "-o", options, "-l", str(folder / "log"), "-w", "start")
+    try:
+        yield f"postgresql+psycopg2://ratchet@127.0.0.1:{port}/postgres"
+    finally:
+        run(server, "-D", str(data), "-m", "immediate", "stop")

@@ -1,0 +1,209 @@
+"""Applying a rollout's decision: only a recorded one, once, and a crash anywhere is finished by the retry."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ratchet.ledger.state import fold
+from ratchet.ledger.store import Ledger, migrate
+from ratchet.loop import load_loop
+from ratchet.registry.models import Registry
+from ratchet.scoring.routing import Routing, read_routing, write_routing
+from ratchet.settings import load_settings
+from ratchet.stages import rollout as stage
+from ratchet.stages.jobs import Job
+from ratchet.training.fit import fit_model
+from ratchet.warehouse.duckdb import open_warehouse
+from ratchet.warehouse.ops import ensure
+
+STARTED = datetime(2013, 6, 18)
+EXPERIMENT = "flights-v2-20130618"
+DECISION = f"look:{EXPERIMENT}:2013-07-14"
+
+
+def quiet(_: str) -> None:
+    return None
+
+
+class Installation:
+    """A loop with champion 1 and challenger 2 on trial, and one decision that waits."""
+
+    def __init__(self, home: Path) -> None:
+        self.settings = replace(
+            load_settings({}),
+            home=home,
+            ledger_url=f"sqlite:///{home / 'ledger.db'}",
+            mlflow_uri=f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
+            warehouse_path=home / "warehouse.duckdb",
+        )
+        self.loop = load_loop(self.settings.loops_dir / "flights.yml")
+        migrate(self.settings.ledger_url)
+        self.ledger, self.registry = Ledger(self.settings.ledger_url), Registry(self.settings)
+        with open_warehouse(self.settings, purpose="test") as warehouse:
+            ensure(warehouse)
+        champion, challenger = self._register("bootstrap:x", 1), self._register("trigger:x", 2)
+        assert (champion.version, challenger.version) == (1, 2)
+        self._append("bootstrap", "bootstrap:x", STARTED - timedelta(days=21), model_version=1,
+                     model_sha256=champion.sha256, request="bootstrap:x")  # fmt: skip
+        self._append("rollout_started", f"rollout:{EXPERIMENT}", STARTED, experiment_id=EXPERIMENT,
+                     champion_version=1, challenger_version=2, stage="shadow", request="trigger:x",
+                     model_sha256=challenger.sha256)  # fmt: skip
+        bins = [{"feature": "distance_miles", "bin": b, "lower_bound": None, "upper_bound": None,
+                 "reference_share": 0.5} for b in (0, 1)]  # fmt: skip
+        Job("flights", "retrain", "trigger:x", STARTED).write(self.settings, "profile", {"bins": bins})
+        self.registry.set_alias("flights", "champion", 1)
+        self.registry.set_alias("flights", "challenger", 2)
+        write_routing(
+            self.settings,
+            Routing(
+                "flights", 1, champion.sha256, STARTED, "x", EXPERIMENT, 2, challenger.sha256, "shadow", 0.0
+            ),
+        )
+
+    def _register(self, request: str, seed: int) -> Any:
+        rng = np.random.default_rng(seed)
+        x, y = rng.normal(size=(200, 2)), (rng.random(200) < 0.3).astype(float)
+        model = fit_model(x, y, {"num_boost_round": 2}, seed=seed, feature_names=["a", "b"])
+        return self.registry.register(
+            loop="flights",
+            request=request,
+            model_json=model,
+            inputs=["a", "b"],
+            documents={},
+            params={},
+            metrics={},
+        )
+
+    def _append(self, kind: str, key: str, as_of: datetime, **payload: Any) -> None:
+        self.ledger.append(loop="flights", kind=kind, key=key, as_of=as_of, payload=payload)
+
+    def decide(self, action: str) -> None:
+        self._append(
+            "rollout_decision", DECISION, datetime(2013, 7, 15), experiment_id=EXPERIMENT, day="2013-07-14",
+            action=action, to_apply=action != "hold", stage="shadow", stage_index=0, reasons=["for the test"], looks={},
+        )  # fmt: skip
+
+    def apply(self) -> dict[str, Any]:
+        return stage.apply(self.settings, self.loop, DECISION, datetime(2013, 7, 16), quiet)
+
+    def serving(self) -> tuple[int, float, dict[str, int]]:
+        routing = read_routing(self.settings, "flights")
+        return routing.champion_version, routing.share, self.registry.aliases("flights")
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Installation:
+    return Installation(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("action", "champion", "share", "aliases"),
+    [
+        ("advance", 1, 0.05, {"champion": 1, "challenger": 2}),
+        ("promote", 2, 0.0, {"champion": 2}),
+        ("roll_back", 1, 0.0, {"champion": 1}),
+        ("inconclusive", 1, 0.0, {"champion": 1}),
+    ],
+)
+def test_each_action_and_its_repetition(
+    installation: Installation, action: str, champion: int, share: float, aliases: dict[str, int]
+) -> None:
+    installation.decide(action)
+    assert installation.apply()["again"] is False
+    assert installation.serving() == (champion, share, aliases)
+    entries = len(installation.ledger.entries())
+    assert installation.apply()["again"] is True
+    assert installation.serving() == (champion, share, aliases)
+    assert len(installation.ledger.entries()) == entries
+    state = fold(installation.ledger.entries("flights"))
+    assert state.champion_version == champion
+    assert (state.rollout is None) == (action != "advance")
+
+
+def test_without_a_decision_nothing_changes(installation: Installation) -> None:
+    before = installation.serving()
+    with pytest.raises(stage.NoDecision, match="no decision"):
+        installation.apply()
+    installation.decide("hold")
+    with pytest.raises(stage.NoDecision, match="no decision"):
+        installation.apply()
+    assert installation.serving() == before
+
+
+@pytest.mark.parametrize("action", ["advance", "promote", "roll_back"])
+@pytest.mark.parametrize(
+    "step", ["adopt_profile", "set_alias", "drop_alias", "write_routing", "append", "_publish"]
+)
+def test_a_crash_between_two_steps_is_finished_by_the_retry(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, action: str, step: str
+) -> None:
+    installation.decide(action)
+
+    def crash(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if step in ("set_alias", "drop_alias"):
+            patch.setattr(Registry, step, crash)
+        elif step == "append":
+            patch.setattr(Ledger, step, crash)
+        else:
+            patch.setattr(stage, step, crash)
+        try:
+            installation.apply()
+        except KeyboardInterrupt:
+            # Whatever was reached: what serves is a version that the ledger offered.
+            assert installation.serving()[0] in (1, 2)
+    installation.apply()
+    champion = 2 if action == "promote" else 1
+    assert installation.serving()[0] == champion
+    assert installation.registry.aliases("flights")["champion"] == champion
+    applied = [e for e in installation.ledger.entries("flights") if e.kind == "rollout_applied"]
+    assert len(applied) == 1
+    assert installation.ledger.verify().ok
+    if action == "promote":
+        with open_warehouse(installation.settings, purpose="test") as warehouse:
+            bins = warehouse.frame("select * from ops.feature_bins")
+        assert set(bins["model_version"]) == {2}
+        assert len(bins) == 2
+
+
+def test_looks_resume_after_the_last_one(installation: Installation) -> None:
+    state = fold(installation.ledger.entries("flights"))
+    assert state.rollout is not None
+    days = stage._days(installation.loop, state.rollout, datetime(2013, 6, 25))
+    assert days[0] == STARTED.date()
+    # 25 June 00:00 UTC is the evening of the 24th in New York: that day is not over.
+    assert days[-1].isoformat() == "2013-06-23"
+    installation.decide("hold")
+    state = fold(installation.ledger.entries("flights"))
+    assert state.rollout is not None
+    assert stage._days(installation.loop, state.rollout, datetime(2013, 7, 17))[0].isoformat() == "2013-07-15"
+
+
+def test_nothing_to_judge_is_an_answer(installation: Installation) -> None:
+    installation.decide("roll_back")
+    assert stage.decide(installation.settings, installation.loop, datetime(2013, 7, 16), quiet) == {
+        "decision": DECISION, "as_of": "2013-07-16T00:00:00",
+    }  # fmt: skip
+    installation.apply()
+    assert stage.decide(installation.settings, installation.loop, datetime(2013, 7, 23), quiet) is None
+
+
+def test_frames_without_rows_hold(installation: Installation) -> None:
+    from ratchet.experiment.verdict import judge_day
+
+    state = fold(installation.ledger.entries("flights")).rollout
+    assert state is not None
+    verdict = judge_day(
+        installation.loop, state.trial, pd.DataFrame(), pd.DataFrame(), datetime(2013, 7, 1).date()
+    )
+    assert verdict.action == "hold"
+    assert verdict.reasons
