@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 SEED ?= 1
 START ?= 2013-05-28
 WEEKS ?= 10
+STARTS ?= 2013-03-12,2013-04-23,2013-05-28,2013-07-16,2013-08-06,2013-09-10
+SEEDS ?= 1
 export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := false
@@ -13,7 +15,7 @@ export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
 # Importing Airflow writes its configuration file: under var/ with everything else.
 export AIRFLOW_HOME := $(CURDIR)/var/airflow
 
-.PHONY: help setup demo demo-smoke clean-demo up mlflow status docs test lint format lock
+.PHONY: help setup demo demo-smoke trials clean-demo up mlflow status docs test lint format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,6 +38,9 @@ demo: setup ## replay flights of 2013 through the scheduler (START=, SEED=, WEEK
 demo-smoke: setup ## four weeks; every stage must run, the loop need not close
 	@$(BIN)/ratchet replay --start $(START) --seed $(SEED) --weeks 4 --smoke
 
+trials: setup ## other seasons and travellers: what the loop did from each start (STARTS=, SEEDS=)
+	@$(BIN)/ratchet trials --starts $(STARTS) --seeds $(SEEDS) --weeks $(WEEKS)
+
 clean-demo: ## remove all state of the demo
 	rm -rf var
 
@@ -53,7 +58,7 @@ docs: $(VENV)/.installed ## write the generated pages
 
 test: $(VENV)/.installed lint ## tests and linters
 	@mkdir -p var/airflow
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.installed ## ruff, mypy, import rules, SQL style
 	@mkdir -p var/airflow

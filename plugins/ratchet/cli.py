@@ -47,12 +47,17 @@ def _loop(settings: Settings, name: str) -> Loop:
 
 
 @app.command()
-def setup() -> None:
+def setup(
+    airflow: Annotated[
+        bool,
+        typer.Option("--airflow/--without-airflow", help="Also make the embedded Airflow's own database."),
+    ] = True,
+) -> None:
     """Prepare databases, the warehouse pool and dbt; skips what is done."""
     from ratchet.replay.setup import prepare
 
     try:
-        prepare(load_settings(), lambda line: console.print(line, markup=False))
+        prepare(load_settings(), lambda line: console.print(line, markup=False), with_airflow=airflow)
     except (LoopFileError, RuntimeError) as error:
         raise _stop(str(error)) from None
 
@@ -168,6 +173,30 @@ def replay(
     raise typer.Exit(
         run_replay(settings, described, first, weeks, seed, smoke=smoke, direct=direct, console=console)
     )
+
+
+@app.command()
+def trials(
+    loop: LoopName = "flights",
+    starts: Annotated[str, typer.Option(help="Starts, comma-separated.")] = "2013-05-28",
+    seeds: Annotated[str, typer.Option(help="Traveller seeds, comma-separated.")] = "1",
+    weeks: Annotated[int, typer.Option(min=1, help="Weeks of each replay.")] = 10,
+    jobs: Annotated[int, typer.Option(min=1, help="Replays at a time.")] = 2,
+) -> None:
+    """Replay many starts and travellers in one process each, without a scheduler, and print the table."""
+    from ratchet.replay.trials import run_trials, table
+
+    settings = load_settings()
+    described = _loop(settings, loop)
+    try:
+        days = [date.fromisoformat(day) for day in starts.split(",")]
+        numbers = [int(seed) for seed in seeds.split(",")]
+    except ValueError as error:
+        raise _stop(f"starts are dates and seeds whole numbers, comma-separated: {error}") from None
+    found = run_trials(settings, described, days, numbers, weeks, jobs, console)
+    sys.stdout.write(table(found) + "\n")
+    if any(trial.problem for trial in found):
+        raise typer.Exit(1)
 
 
 @app.command()

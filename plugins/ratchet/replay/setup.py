@@ -25,7 +25,7 @@ def _digest(settings: Settings, patterns: tuple[tuple[str, str], ...]) -> str:
     return digest.hexdigest()
 
 
-def prepare(settings: Settings, log: Callable[[str], None]) -> None:
+def prepare(settings: Settings, log: Callable[[str], None], *, with_airflow: bool = True) -> None:
     """Make everything that a first run needs; each step is skipped while what it depends on is unchanged.
 
     Raises:
@@ -57,7 +57,7 @@ def prepare(settings: Settings, log: Callable[[str], None]) -> None:
         ),
     ]
     for name, state, step in steps:
-        if done.get(name) == state:
+        if done.get(name) == state or (name == "Airflow metadata" and not with_airflow):
             continue
         log(f"setting up: {name}")
         step()
