@@ -4,6 +4,8 @@
    roll back, promote or inconclusive, each look one ledger entry. Without a rollout it stops here.
 2. `apply_rollout` carries out the last decision: aliases, routing file, ledger. It refuses without a decision.
 
+A run by hand only says what it would decide, unless its parameter `apply` is set.
+
 On failure nothing is half applied that a retry does not finish. On a second run the recorded looks stand.
 """
 
@@ -22,7 +24,7 @@ for loop in declared_loops():
     @dag(
         dag_id=f"{loop.loop}__run_rollout",
         schedule=[assets.health],
-        params=defaults.AS_OF,
+        params={**defaults.AS_OF, **defaults.APPLY},
         **defaults.of(loop, __doc__, minutes=20),
     )
     def run_rollout() -> None:

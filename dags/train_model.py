@@ -8,7 +8,8 @@
 5. `evaluate_candidate` judges it on later rows against a constant, a logistic regression and the champion.
 6. `offer_challenger` registers the one that passed and puts it on trial; a refused one closes the request.
 
-With mode `bootstrap` it makes the first champion of a loop, once. On failure retry: a model that is
+With mode `bootstrap` it makes the first champion of a loop, once. A run by hand stops before 6, unless its
+parameter `apply` is set. On failure retry: a model that is
 registered already is found again, not registered twice.
 """
 
@@ -38,7 +39,7 @@ for loop in declared_loops():
     @dag(
         dag_id=f"{loop.loop}__train_model",
         schedule=[assets.retrain_request],
-        params={**defaults.AS_OF, **MODE},
+        params={**defaults.AS_OF, **defaults.APPLY, **MODE},
         **defaults.of(loop, __doc__, minutes=60),
     )
     def train_model() -> None:

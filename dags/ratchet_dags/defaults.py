@@ -38,6 +38,16 @@ AS_OF = {
     ),
 }
 
+#: A run by hand that would change what users get reports only, unless this is set.
+APPLY = {
+    "apply": Param(
+        False,
+        type="boolean",
+        title="Apply",
+        description="Only for runs by hand: without it the run says what it would do and changes nothing that serves.",
+    ),
+}
+
 
 def of(loop: Loop, doc: str | None, *, minutes: int) -> dict[str, Any]:
     """Keyword arguments of `@dag` for a stage of `loop`; a task may take `minutes` at most."""

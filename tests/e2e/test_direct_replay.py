@@ -40,7 +40,7 @@ def quiet(_: str) -> None:
 
 
 class Silent:
-    def stage(self, week: int, text: str) -> None:
+    def stage(self, week: int, text: str, runs: int) -> None:
         pass
 
     def note(self, text: str) -> None:

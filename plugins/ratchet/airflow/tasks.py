@@ -183,6 +183,10 @@ def offer_challenger(loop_name: str) -> dict[str, Any]:
     """Register the candidate that passed and put it on trial; skip a refused one."""
     from ratchet.stages.train import offer
 
+    if windows.is_dry(get_current_context()):
+        raise AirflowSkipException(
+            "a run by hand offers nothing; set the parameter apply to put the candidate on trial"
+        )
     offered = offer(load_settings(), loop_named(loop_name), _job(loop_name), _log.info)
     if not offered["offered"]:
         raise AirflowSkipException(offered["reason"])
@@ -204,8 +208,9 @@ def decide_rollout(loop_name: str) -> dict[str, Any] | None:
     """Judge each day since the last look; stop the run here when no rollout runs."""
     from ratchet.stages.rollout import decide
 
-    as_of = windows.as_of(get_current_context())
-    return decide(load_settings(), loop_named(loop_name), as_of, _log.info)
+    context = get_current_context()
+    as_of, is_dry = windows.as_of(context), windows.is_dry(context)
+    return decide(load_settings(), loop_named(loop_name), as_of, _log.info, is_dry=is_dry)
 
 
 @task

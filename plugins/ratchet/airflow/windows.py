@@ -72,3 +72,8 @@ def as_of(context: Mapping[str, Any]) -> datetime:
             "the run was started by no event that carries an as-of; give the parameter as_of"
         )
     return max(found)
+
+
+def is_dry(context: Mapping[str, Any]) -> bool:
+    """Whether the run must not change what users get: started by hand, without the parameter `apply`."""
+    return str(context["dag_run"].run_type) == "manual" and not context["params"].get("apply", False)

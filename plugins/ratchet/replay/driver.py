@@ -44,6 +44,9 @@ class Orchestrator(Protocol):
     def state(self, run: Run) -> str:
         """The state of a run now."""
 
+    def count(self, state: str) -> int:
+        """How many runs are in `state`."""
+
     def tasks(self, run: Run) -> dict[str, str]:
         """Task id -> state."""
 
@@ -54,8 +57,8 @@ class Orchestrator(Protocol):
 class Teller(Protocol):
     """Shows what is happening now."""
 
-    def stage(self, week: int, text: str) -> None:
-        """A stage began."""
+    def stage(self, week: int, text: str, runs: int) -> None:
+        """A stage began; `runs` DAG runs have succeeded so far."""
 
     def note(self, text: str) -> None:
         """Something worth a line."""
@@ -123,16 +126,16 @@ class Replay:
 
     def _history(self) -> None:
         first, last = self.world.first_received_date(), self.start - timedelta(days=1)
-        self.teller.stage(0, f"history {first} to {last}: writing files")
+        self._say(0, f"history {first} to {last}: writing files")
         with self.timing.of("world"):
             self.world.write_inputs(first, last, self.teller.note)
         self._land(0, "history", first, last)
-        self.teller.stage(0, "first champion: train, judge, serve")
+        self._say(0, "first champion: train, judge, serve")
         with self.timing.of("bootstrap"):
             self.api.start(
                 self._dag("train_model"),
                 f"replay__bootstrap__{self.start}",
-                {"mode": "bootstrap", "as_of": midnight(self.start).isoformat()},
+                {"mode": "bootstrap", "as_of": midnight(self.start).isoformat(), "apply": True},
             )
             self._wait(
                 "the first champion serves", lambda: state_of(self.settings, self.loop).champion_version
@@ -142,39 +145,42 @@ class Replay:
         first = self.start + timedelta(days=7 * (week - 1))
         last = first + timedelta(days=6)
         as_of = midnight(last + timedelta(days=1))
-        self.teller.stage(week, f"{first}: writing schedule, weather, outcomes")
+        self._say(week, f"{first}: writing schedule, weather, outcomes")
         with self.timing.of("world"):
             self.world.write_inputs(first, last, self.teller.note)
         self._land(week, "inputs", first, last)
-        self.teller.stage(week, f"{first}: scoring")
+        self._say(week, f"{first}: scoring")
         with self.timing.of("score"):
             run = self.api.start(self._dag("score_batch"), f"replay__score__{first}", _range(first, last))
             self._wait("the window is scored", lambda: self._succeeded(run))
-        self.teller.stage(week, f"{first}: travellers react (simulated)")
+        self._say(week, f"{first}: travellers react (simulated)")
         with self.timing.of("world"):
             self.world.write_reactions(first, last, self.teller.note)
         self._land(week, "reactions", first, last)
-        self.teller.stage(week, f"{first}: monitor, triggers, rollout, training")
+        self._say(week, f"{first}: monitor, triggers, rollout, training")
         with self.timing.of("monitor and rollout"):
             self._wait("the week was judged", lambda: self._judged(as_of))
         if week == DRILL_WEEK:
-            self.teller.stage(week, f"{first}: gate drill with four planted bad models")
+            self._say(week, f"{first}: gate drill with four planted bad models")
             with self.timing.of("gate drill"):
                 run = self.api.start(
                     self._dag("drill_gates"), f"replay__drill__{first}", {"as_of": as_of.isoformat()}
                 )
                 self._wait("the drill ended", lambda: self._succeeded(run))
 
+    def _say(self, week: int, text: str) -> None:
+        self.teller.stage(week, text, self.api.count("success"))
+
     def _dag(self, stage: str) -> str:
         return f"{self.loop.loop}__{stage}"
 
     def _land(self, week: int, what: str, first: date, last: date) -> None:
-        self.teller.stage(week, f"{first}: landing {what}")
+        self._say(week, f"{first}: landing {what}")
         before = (read(self.settings, self.loop.loop, "partitions") or {"builds": 0})["builds"]
         with self.timing.of(f"land {what}"):
             run = self.api.start(self._dag("ingest_events"), f"replay__{what}__{first}", _range(first, last))
             self._wait(f"{what} are landed", lambda: self._succeeded(run), only={self._dag("ingest_events")})
-        self.teller.stage(week, f"{first}: building the warehouse")
+        self._say(week, f"{first}: building the warehouse")
         as_of = midnight(last + timedelta(days=1)).isoformat()
 
         def built() -> bool:

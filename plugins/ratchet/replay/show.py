@@ -54,7 +54,7 @@ class Bar:
             text += f", challenger v{state.rollout.challenger_version} in {stage.name} ({stage.share:.0%})"
         return text
 
-    def stage(self, week: int, text: str) -> None:
+    def stage(self, week: int, text: str, runs: int) -> None:
         """A stage began."""
         if not self._console.is_terminal:
             if week != self._week:
@@ -62,7 +62,9 @@ class Bar:
             self._week = week
             return
         self._progress.update(
-            self._task, completed=week, description=f"week {week}/{self._weeks}  {text}  [{self._serving()}]"
+            self._task,
+            completed=week,
+            description=f"week {week}/{self._weeks}  {text}  [{self._serving()}]  {runs} DAG runs",
         )
 
     def note(self, text: str) -> None:

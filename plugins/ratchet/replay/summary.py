@@ -104,7 +104,7 @@ def show(console: Console, settings: Settings, loop: Loop, outcome: Outcome, air
     _show_time(console, settings, loop)
     console.print(
         "Look: [bold]make up[/] serves the Airflow UI on this state, [bold]make mlflow[/] the models, "
-        f"{settings.gx_dir / 'data_docs'} holds the gates' Data Docs.",
+        f"{settings.gx_dir / 'data_docs' / 'local_site' / 'index.html'} the gates' Data Docs.",
         soft_wrap=True,
     )
     console.print("Ratings, tickets and telemetry are simulated; flights, weather and outcomes are real.")
@@ -166,10 +166,11 @@ def _show_decisions(console: Console, entries: list[Entry]) -> None:
             continue
         table.add_row(entry.as_of[:10], *row)
     console.print(table)
-    looks = sum(e.kind == "rollout_decision" for e in entries)
+    count = {kind: sum(e.kind == kind for e in entries) for kind in ("training", "rollout_decision")}
+    not_opened = ", ".join(f"{n} {told}" for told, n in refused.items()) or "none"
     console.print(
-        f"{looks} daily looks of rollouts; looks at the policy that opened no request: "
-        + (", ".join(f"{n} {told}" for told, n in refused.items()) or "none")
+        f"{count['training']} models trained; {count['rollout_decision']} daily looks of rollouts. "
+        f"Looks at the policy that opened no request: {not_opened}."
     )
 
 

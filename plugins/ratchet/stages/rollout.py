@@ -35,18 +35,24 @@ class NoDecision(RuntimeError):
     """Applying was asked for without a decision that waits; nothing was changed."""
 
 
-def decide(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str, Any] | None:
+def decide(
+    settings: Settings, loop: Loop, as_of: datetime, log: Log, *, is_dry: bool = False
+) -> dict[str, Any] | None:
     """Judge each day since the last look, up to the day before `as_of`; the decision to apply, or None.
 
     Looks stop at the first verdict that changes what serves; after an `advance` the rest of the range is
     still looked at for harm, under the routing that served it. A decision that was never carried out comes
-    back first.
+    back first. A dry run logs the next day's verdict and records nothing.
     """
     ledger = ledger_of(settings)
     state = fold(ledger.entries(loop.loop))
     if state.rollout is None:
         log("no rollout is running")
-        _publish(settings, loop, state, as_of)
+        if not is_dry:
+            _publish(settings, loop, state, as_of)
+        return None
+    if state.rollout.undone is not None and is_dry:
+        log(f"dry run: decision {state.rollout.undone} waits to be carried out")
         return None
     if state.rollout.undone is not None:
         log(f"decision {state.rollout.undone} was not carried out yet: it comes first")
@@ -64,6 +70,11 @@ def decide(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[st
             "select * from experiments.exp_arm_daily where loop = ? and experiment_id = ? order by 3, 4",
             where,
         )
+    if is_dry:
+        for day in _days(loop, rollout, as_of)[:1]:
+            verdict = judge_day(loop, rollout.trial, paired, arms, day)
+            log(f"dry run: {day} would be {verdict.action}: {'; '.join(verdict.reasons)}")
+        return None
     pending: Entry | None = None
     for day in _days(loop, state.rollout, as_of):
         if state.rollout is None:
