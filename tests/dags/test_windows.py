@@ -57,3 +57,13 @@ def test_the_as_of_is_the_latest_events() -> None:
         as_of(context(triggering_asset_events={}))
     with pytest.raises(AirflowFailException, match="is no time"):
         as_of(context(params={"as_of": "now()"}))
+
+
+@pytest.mark.parametrize(
+    ("run_type", "apply", "dry"),
+    [("manual", False, True), ("manual", True, False), ("asset_triggered", False, False), ("scheduled", False, False)],
+)
+def test_a_run_by_hand_is_dry_unless_asked(run_type: str, apply: bool, dry: bool) -> None:
+    from ratchet.airflow.windows import is_dry
+
+    assert is_dry(context(params={"apply": apply}, dag_run=SimpleNamespace(run_type=run_type))) is dry
