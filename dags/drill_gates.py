@@ -1,8 +1,8 @@
-"""After a run, four planted bad candidates were each refused, and the ledger says by which gate.
+"""After a run, the planted bad candidates were each refused, and the ledger says by which gate.
 
-1. `drill_gates` takes the newest training snapshot, plants a fault in it (labels shuffled, stale rows, a column
-   known only after departure, one cohort harmed), fits, and sends each candidate to the same judge as a real
-   one. None is ever registered.
+1. `drill_gates` takes the newest training snapshot, plants a fault in it and sends each candidate to the same
+   gates and judge as a real one: labels shuffled, stale rows, a feature that tells the outcome, one cohort
+   harmed, a column known only after departure. None is ever registered.
 
 It fails when a planted candidate passes, or is refused for another reason than its fault: then the gates
 can't be trusted, and `docs/runbooks/gate-blocked.md` says what to do. Start it by hand or on a calendar.

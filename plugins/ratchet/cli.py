@@ -137,11 +137,50 @@ def docs() -> None:
     console.print("docs/dags.md written")
 
 
+@app.command()
+def rebuild(loop: LoopName = "flights") -> None:
+    """After a change of a dbt model: build every date anew, judge it and publish it."""
+    from ratchet.stages.build import rebuild as stage
+    from ratchet.stages.dbt_environment import BuildFailed
+    from ratchet.warehouse.protocol import WarehouseError
+
+    settings = load_settings()
+    try:
+        done = stage(settings, _loop(settings, loop), lambda line: console.print(line, markup=False))
+    except (BuildFailed, WarehouseError) as error:
+        raise _stop(str(error)) from None
+    console.print(f"{done['visible']} feature partitions are visible")
+
+
+@app.command("close-request")
+def close_request(
+    reason: Annotated[str, typer.Option(help="Why; it is kept in the ledger.")], loop: LoopName = "flights"
+) -> None:
+    """Close the open retrain request, e.g. one whose training can't succeed; the policy may open another."""
+    from ratchet.stages.requests import NoOpenRequest, close
+
+    settings = load_settings()
+    try:
+        console.print(close(settings, _loop(settings, loop), reason), markup=False)
+    except NoOpenRequest as error:
+        raise _stop(str(error)) from None
+
+
+#: dbt commands that write the loop's tables; they are left to the build, which judges what it wrote.
+WRITING = ("build", "run", "seed", "snapshot", "clone", "run-operation", "retry")
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def dbt(context: typer.Context) -> None:
-    """Run dbt by hand on the warehouse, e.g. `ratchet dbt build --selector flights`; waits for the lock."""
+    """Run dbt by hand on the warehouse, e.g. `ratchet dbt test --selector flights`; waits for the lock."""
     from ratchet.stages.dbt_environment import BuildFailed, run_dbt
 
+    written = [argument for argument in context.args if argument in WRITING]
+    if written:
+        raise _stop(
+            f"dbt {written[0]} by hand would change tables that were judged; use `ratchet rebuild`, which builds, "
+            "judges and publishes"
+        )
     try:
         run_dbt(load_settings(), context.args or ["--help"])
     except BuildFailed as error:

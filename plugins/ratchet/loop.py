@@ -129,6 +129,7 @@ class UrgentTrigger(_Part):
 
 class TriggerLabels(_Part):
     min_mature_share: Share = Field(gt=0, le=1)
+    min_labelled_share: Share = Field(gt=0, le=1)
     min_rows: int = Field(gt=0)
 
 
@@ -191,14 +192,13 @@ class Rollout(_Part):
 
 
 class Approvals(_Part):
-    promote: Literal["automatic", "owner"]
-    rollback: Literal["automatic", "owner"]
+    promote: Literal["automatic"]
+    rollback: Literal["automatic"]
     bootstrap: Literal["owner"]
 
 
 class Privacy(_Part):
     redact_comments: Literal[True]
-    k_anonymity: int = Field(gt=1)
 
 
 class Policy(_Part):

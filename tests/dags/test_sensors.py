@@ -7,6 +7,7 @@ import logging
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -56,6 +57,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return World()
 
 
+def context(run_type: str = "asset_triggered", **params: Any) -> dict[str, Any]:
+    return {"params": params, "dag_run": SimpleNamespace(run_type=run_type), "triggering_asset_events": {}}
+
+
 def deferred(condition: str) -> Any:
     from airflow.sdk.exceptions import TaskDeferred
 
@@ -63,7 +68,7 @@ def deferred(condition: str) -> Any:
 
     sensor = ConditionSensor(task_id=f"wait_for_{condition}", loop="flights", condition=condition)
     with pytest.raises(TaskDeferred) as caught:
-        sensor.execute({"params": {"mode": "retrain"}})
+        sensor.execute(context())
     return caught.value.trigger
 
 
@@ -87,7 +92,7 @@ def make_false(world: Any, condition: str) -> str:
     """Make `condition` the only false one; a part of the reason that must be given."""
     if condition == "request":
         world.publish_build()
-        return "no retrain request is open"
+        return "no retrain request"
     world.open_request()
     if condition == "labels":
         world.publish_build(settled=False)
@@ -128,15 +133,16 @@ def test_the_other_two_do_not_wait(world: Any, condition: str) -> None:
         if condition == "request":
             continue  # without a request there is no window to judge
         sensor = ConditionSensor(task_id="wait", loop="flights", condition=other)
-        assert sensor.execute({"params": {"mode": "retrain"}})
+        assert sensor.execute(context())
 
 
 def test_nothing_published_is_not_ready(world: Any) -> None:
     from ratchet.stages.conditions import check
+    from ratchet.stages.jobs import Wanted
 
     world.open_request()
     for condition in ("labels", "gates"):
-        readiness = check(world.settings, world.loop, condition, "retrain")
+        readiness = check(world.settings, world.loop, condition, Wanted())
         assert not readiness.ready
         assert "no build" in readiness.reason
 
@@ -150,18 +156,94 @@ def test_the_trigger_can_be_made_again_from_what_it_serialises(world: Any) -> No
 
 
 def test_a_second_bootstrap_is_refused(world: Any) -> None:
-    from ratchet.stages.conditions import check
-    from ratchet.stages.jobs import NoJob, job_for
+    from airflow.sdk.exceptions import AirflowSkipException
 
-    assert check(world.settings, world.loop, "request", "bootstrap").ready
-    job = job_for(world.settings, world.loop, "bootstrap", AS_OF, None)
+    from ratchet.airflow.sensors import ConditionSensor
+    from ratchet.stages.conditions import check
+    from ratchet.stages.jobs import JobClosed, Wanted, job_for
+
+    first, later = Wanted("bootstrap", AS_OF), Wanted("bootstrap", AS_OF + timedelta(days=7))
+    assert check(world.settings, world.loop, "request", first).ready
+    job = job_for(world.settings, world.loop, first)
     world.ledger.append(
         loop="flights", kind="bootstrap", key=job.request, as_of=AS_OF,
         payload={"request": job.request, "model_version": 1},
     )  # fmt: skip
-    assert not check(world.settings, world.loop, "request", "bootstrap").ready
-    assert job_for(world.settings, world.loop, "bootstrap", AS_OF, None) == job, (
-        "a retry of the same one goes on"
-    )
-    with pytest.raises(NoJob, match="has had a champion since"):
-        job_for(world.settings, world.loop, "bootstrap", AS_OF + timedelta(days=7), None)
+    assert job_for(world.settings, world.loop, first) == job, "a retry of the same one goes on"
+    with pytest.raises(JobClosed, match="has had a champion since"):
+        job_for(world.settings, world.loop, later)
+    sensor = ConditionSensor(task_id="wait", loop="flights", condition="request")
+    by_hand = context("manual", mode="bootstrap", apply=True, as_of="2013-06-25T00:00:00")
+    with pytest.raises(AirflowSkipException, match="has had a champion since"):
+        sensor.execute(by_hand)
+
+
+def test_labels_that_never_came_are_waited_for(world: Any) -> None:
+    """A closed window without outcomes is settled, but there is nothing to judge on."""
+    from ratchet.published import publish, read
+    from ratchet.stages.conditions import check
+    from ratchet.stages.jobs import Wanted
+
+    world.open_request()
+    world.publish_build()
+    days = (read(world.settings, "flights", "label_maturity") or {})["days"]
+    silent = [
+        {**day, "n_in_window": 0, "n_without_outcome": 900} if day["departure_date"] > "2013-06-01" else day
+        for day in days
+    ]
+    publish(world.settings, "flights", "label_maturity", {"as_of": AS_OF, "days": silent})
+    readiness = check(world.settings, world.loop, "labels", Wanted())
+    assert not readiness.ready
+    assert "feed of outcomes" in readiness.reason
+
+
+def test_a_held_outcome_partition_is_waited_for(world: Any) -> None:
+    from ratchet.published import publish, read
+    from ratchet.stages.conditions import check
+    from ratchet.stages.jobs import Wanted
+
+    world.open_request()
+    world.publish_build()
+    held = {
+        "border": "landing",
+        "table_name": "outcomes",
+        "partition_date": "2013-06-02",
+        "reason": "few rows",
+    }
+    summary = read(world.settings, "flights", "partitions") or {}
+    publish(world.settings, "flights", "partitions", {**summary, "blocked": [held]})
+    readiness = check(world.settings, world.loop, "gates", Wanted())
+    assert not readiness.ready
+    assert "outcomes 2013-06-02" in readiness.reason
+
+
+def test_an_answered_request_ends_the_wait(world: Any) -> None:
+    """A run whose request was closed meanwhile is skipped; it does not take the next one's place."""
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from ratchet.airflow.sensors import ConditionSensor
+    from ratchet.ledger.state import fold
+    from ratchet.stages.requests import NoOpenRequest, close
+
+    world.open_request()
+    world.publish_build(blocked=date(2013, 3, 3))
+    event = SimpleNamespace(extra={"as_of": AS_OF.isoformat(), "request": "trigger:x"})
+    started = {**context(), "triggering_asset_events": {"request": [event]}}
+    sensor = ConditionSensor(task_id="wait", loop="flights", condition="request")
+    assert "trigger:x" in sensor.execute(started)
+    assert "cannot succeed" in close(world.settings, world.loop, "cannot succeed")
+    assert fold(world.ledger.entries("flights")).request is None
+    with pytest.raises(AirflowSkipException, match="is closed"):
+        sensor.execute(started)
+    with pytest.raises(NoOpenRequest):
+        close(world.settings, world.loop, "again")
+
+
+def test_a_dry_run_answers_no_request(world: Any) -> None:
+    from ratchet.stages.jobs import Wanted, job_for
+
+    world.open_request()
+    world.publish_build()
+    job = job_for(world.settings, world.loop, Wanted(is_dry=True))
+    assert job.request == f"dry:retrain:{AS_OF.isoformat()}"
+    assert job.as_of == AS_OF

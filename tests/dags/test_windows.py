@@ -61,7 +61,12 @@ def test_the_as_of_is_the_latest_events() -> None:
 
 @pytest.mark.parametrize(
     ("run_type", "apply", "dry"),
-    [("manual", False, True), ("manual", True, False), ("asset_triggered", False, False), ("scheduled", False, False)],
+    [
+        ("manual", False, True),
+        ("manual", True, False),
+        ("asset_triggered", False, False),
+        ("scheduled", False, False),
+    ],
 )
 def test_a_run_by_hand_is_dry_unless_asked(run_type: str, apply: bool, dry: bool) -> None:
     from ratchet.airflow.windows import is_dry

@@ -11,14 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ratchet.experiment.state import Verdict
 from ratchet.ledger.state import fold
 from ratchet.ledger.store import Ledger, migrate
 from ratchet.loop import load_loop
 from ratchet.registry.models import Registry
-from ratchet.scoring.routing import Routing, read_routing, write_routing
+from ratchet.scoring.routing import read_routing
 from ratchet.settings import load_settings
 from ratchet.stages import rollout as stage
+from ratchet.stages import serving
 from ratchet.stages.jobs import Job
+from ratchet.stages.serving import project, terms_of
+from ratchet.stages.train import offer
 from ratchet.training.fit import fit_model
 from ratchet.warehouse.duckdb import open_warehouse
 from ratchet.warehouse.ops import ensure
@@ -52,20 +56,14 @@ class Installation:
         assert (champion.version, challenger.version) == (1, 2)
         self._append("bootstrap", "bootstrap:x", STARTED - timedelta(days=21), model_version=1,
                      model_sha256=champion.sha256, request="bootstrap:x")  # fmt: skip
+        self._append("trigger", "trigger:x", STARTED, action="request", tier="routine", reason="for the test")
         self._append("rollout_started", f"rollout:{EXPERIMENT}", STARTED, experiment_id=EXPERIMENT,
                      champion_version=1, challenger_version=2, stage="shadow", request="trigger:x",
-                     model_sha256=challenger.sha256)  # fmt: skip
+                     model_sha256=challenger.sha256, terms=terms_of(self.loop))  # fmt: skip
         bins = [{"feature": "distance_miles", "bin": b, "lower_bound": None, "upper_bound": None,
                  "reference_share": 0.5} for b in (0, 1)]  # fmt: skip
         Job("flights", "retrain", "trigger:x", STARTED).write(self.settings, "profile", {"bins": bins})
-        self.registry.set_alias("flights", "champion", 1)
-        self.registry.set_alias("flights", "challenger", 2)
-        write_routing(
-            self.settings,
-            Routing(
-                "flights", 1, champion.sha256, STARTED, "x", EXPERIMENT, 2, challenger.sha256, "shadow", 0.0
-            ),
-        )
+        project(self.settings, self.loop)
 
     def _register(self, request: str, seed: int) -> Any:
         rng = np.random.default_rng(seed)
@@ -154,6 +152,8 @@ def test_a_crash_between_two_steps_is_finished_by_the_retry(
             patch.setattr(Registry, step, crash)
         elif step == "append":
             patch.setattr(Ledger, step, crash)
+        elif step == "write_routing":
+            patch.setattr(serving, step, crash)
         else:
             patch.setattr(stage, step, crash)
         try:
@@ -161,6 +161,11 @@ def test_a_crash_between_two_steps_is_finished_by_the_retry(
         except KeyboardInterrupt:
             # Whatever was reached: what serves is a version that the ledger offered.
             assert installation.serving()[0] in (1, 2)
+    recorded = any(e.kind == "rollout_applied" for e in installation.ledger.entries("flights"))
+    if recorded:
+        # The next scoring run would do as well as the retry.
+        project(installation.settings, installation.loop)
+        assert installation.serving()[0] == (2 if action == "promote" else 1)
     installation.apply()
     champion = 2 if action == "promote" else 1
     assert installation.serving()[0] == champion
@@ -188,13 +193,79 @@ def test_looks_resume_after_the_last_one(installation: Installation) -> None:
     assert stage._days(installation.loop, state.rollout, datetime(2013, 7, 17))[0].isoformat() == "2013-07-15"
 
 
-def test_nothing_to_judge_is_an_answer(installation: Installation) -> None:
+def test_an_ending_decision_comes_first(installation: Installation) -> None:
     installation.decide("roll_back")
     assert stage.decide(installation.settings, installation.loop, datetime(2013, 7, 16), quiet) == {
         "decision": DECISION, "as_of": "2013-07-16T00:00:00",
     }  # fmt: skip
     installation.apply()
     assert stage.decide(installation.settings, installation.loop, datetime(2013, 7, 23), quiet) is None
+
+
+@pytest.mark.parametrize("action", ["advance", "promote", "roll_back"])
+def test_repeating_an_old_offer_changes_nothing(installation: Installation, action: str) -> None:
+    """Someone clears offer_challenger of an old run: what serves follows from the ledger, not from the task."""
+    installation.decide(action)
+    installation.apply()
+    before, entries = installation.serving(), len(installation.ledger.entries())
+    for mode, request in (("retrain", "trigger:x"), ("bootstrap", "bootstrap:x")):
+        job = Job("flights", mode, request, STARTED)  # type: ignore[arg-type]
+        assert offer(installation.settings, installation.loop, job, quiet)["offered"]
+    assert installation.serving() == before
+    assert len(installation.ledger.entries()) == entries
+
+
+def test_the_terms_are_those_of_the_start(installation: Installation) -> None:
+    """A loop file edited during a rollout moves no boundary and drops no guardrail."""
+    edited = installation.loop.model_copy(
+        update={
+            "rollout": installation.loop.rollout.model_copy(update={"horizon_days": 14}),
+            "guardrails": installation.loop.guardrails[:1],
+        }
+    )
+    entries = installation.ledger.entries("flights")
+    rollout = fold(entries).rollout
+    assert rollout is not None
+    agreed = serving.loop_as_agreed(edited, entries, rollout)
+    assert agreed.rollout.horizon_days == 42
+    assert agreed.guardrails == installation.loop.guardrails
+    assert agreed.features == edited.features
+    said: list[str] = []
+    with open_warehouse(installation.settings, purpose="test") as warehouse:
+        warehouse.execute("create schema experiments")
+        for table in ("exp_paired_daily", "exp_arm_daily"):
+            warehouse.execute(
+                f"create table experiments.{table} (loop varchar, experiment_id varchar, a date, b int, c int)"
+            )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "_publish_comparison", lambda *_: None)
+        stage.decide(installation.settings, edited, datetime(2013, 6, 25), said.append)
+    assert any("the terms it started with" in line for line in said)
+
+
+def test_an_advance_that_died_is_not_applied_before_the_newer_days(installation: Installation) -> None:
+    installation.decide("advance")
+    judged: list[str] = []
+
+    def worse(loop: Any, trial: Any, paired: Any, arms: Any, day: Any) -> Verdict:
+        judged.append(day.isoformat())
+        return Verdict("roll_back", ("worse",), {})
+
+    with open_warehouse(installation.settings, purpose="test") as warehouse:
+        warehouse.execute("create schema experiments")
+        for table in ("exp_paired_daily", "exp_arm_daily"):
+            warehouse.execute(
+                f"create table experiments.{table} (loop varchar, experiment_id varchar, a date, b int, c int)"
+            )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "judge_day", worse)
+        patch.setattr(stage, "_publish_comparison", lambda *_: None)
+        decided = stage.decide(installation.settings, installation.loop, datetime(2013, 7, 23), quiet)
+    assert judged == ["2013-07-15"]
+    assert decided is not None
+    assert decided["decision"] == f"look:{EXPERIMENT}:2013-07-15"
+    stage.apply(installation.settings, installation.loop, decided["decision"], datetime(2013, 7, 23), quiet)
+    assert installation.serving() == (1, 0.0, {"champion": 1})
 
 
 def test_frames_without_rows_hold(installation: Installation) -> None:

@@ -91,10 +91,10 @@ def test_one_open_request_at_a_time_for_every_tier() -> None:
         assert "trigger:x is still open" in decision.reason
 
 
-def test_a_running_rollout_goes_first_except_in_an_emergency() -> None:
+def test_a_running_rollout_goes_first() -> None:
     assert decide(age_days=30, rollout="flights-v2").action == "refuse"
     assert decide(above=0.05, rollout="flights-v2").action == "refuse"
-    assert decide(gain=-0.05, rollout="flights-v2").action == "request"
+    assert decide(gain=-0.05, rollout="flights-v2").action == "refuse"
 
 
 def test_the_cooldown_ends_on_its_day() -> None:
@@ -160,7 +160,10 @@ def test_open_windows_count_by_what_is_known() -> None:
     assert not waiting.ready
     assert "90% are needed" in waiting.reason
     assert waiting.evidence["open_days"] == 15
-    assert labels_ready(loop, maturity(labelled=0.75), *WINDOW, datetime(2013, 6, 11)).ready
+    assert labels_ready(loop, maturity(labelled=0.85), *WINDOW, datetime(2013, 6, 11)).ready
+    silent = labels_ready(loop, maturity(labelled=0.75), *WINDOW, datetime(2013, 6, 11))
+    assert not silent.ready
+    assert "feed of outcomes" in silent.reason
 
 
 def test_too_few_labels_or_absent_days_wait() -> None:

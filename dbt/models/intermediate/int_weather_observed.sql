@@ -100,8 +100,8 @@ observed as (
             numbered.loop = latest.loop
             and numbered.origin = latest.origin
             and numbered.observation_number = latest.observation_number
-            -- An increment reads no further back, so a full build must not either.
-            and numbered.predict_at <= latest.observed_at + interval '{{ var("flights_lookback_days") }} days'
+            -- Weather of half a day ago says little, and a feed that stopped must show as missing.
+            and numbered.predict_at <= latest.observed_at + interval '12 hours'
     where numbered.unit_id is not null
 )
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from ratchet.airflow import windows
+
+if TYPE_CHECKING:
+    from ratchet.stages.jobs import Wanted
 
 
 class ConditionSensor(BaseSensorOperator):
@@ -21,25 +29,44 @@ class ConditionSensor(BaseSensorOperator):
         self.condition = condition
 
     def execute(self, context: Any) -> str:
-        """The reason why the wait is over; else defers."""
+        """The reason why the wait is over; else defers. Skips when what the run was started for is answered."""
         from ratchet.airflow.loops import loop_named
         from ratchet.airflow.triggers import ConditionTrigger
         from ratchet.settings import load_settings
         from ratchet.stages.conditions import check
+        from ratchet.stages.jobs import JobClosed
 
-        settings, mode = load_settings(), context["params"].get("mode", "retrain")
-        readiness = check(settings, loop_named(self.loop), self.condition, mode)
+        settings, wanted = load_settings(), windows.wanted(context)
+        try:
+            readiness = check(settings, loop_named(self.loop), self.condition, wanted_from(wanted))
+        except JobClosed as closed:
+            raise AirflowSkipException(str(closed)) from None
         if readiness.ready:
             self.log.info("ready: %s", readiness.reason)
             return readiness.reason
         self.log.info("waiting: %s", readiness.reason)
         self.defer(
-            trigger=ConditionTrigger(self.loop, self.condition, mode, settings.sensor_poll_seconds),
+            trigger=ConditionTrigger(self.loop, self.condition, wanted, settings.sensor_poll_seconds),
             method_name="resume",
         )
         raise AssertionError("unreachable: defer always raises")
 
     def resume(self, context: Any, event: dict[str, str]) -> str:
-        """The trigger's reason, logged."""
+        """The trigger's reason, logged; skips when the job was answered while the task waited."""
+        if "closed" in event:
+            raise AirflowSkipException(event["closed"])
         self.log.info("ready: %s", event["reason"])
         return event["reason"]
+
+
+def wanted_from(plain: Mapping[str, Any]) -> Wanted:
+    """The typed form of `windows.wanted`."""
+    from ratchet.stages.jobs import Wanted
+
+    as_of = plain["as_of"]
+    return Wanted(
+        mode=plain["mode"],
+        as_of=None if as_of is None else datetime.fromisoformat(as_of),
+        request=plain["request"],
+        is_dry=bool(plain["is_dry"]),
+    )

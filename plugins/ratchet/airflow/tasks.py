@@ -99,9 +99,9 @@ def publish_partitions(loop_name: str) -> dict[str, Any]:
 
     as_of = windows.as_of(get_current_context())
     published = publish(load_settings(), loop_named(loop_name), as_of, _log.info)
-    _stamp(f"{loop_name}__features", {"as_of": as_of.isoformat()})
+    _stamp(f"{loop_name}__features", {"as_of": published["as_of"]})
     if published["judgeable"]:
-        _announce(f"{loop_name}__judgeable", {"as_of": as_of.isoformat()})
+        _announce(f"{loop_name}__judgeable", {"as_of": published["as_of"]})
     return published
 
 
@@ -129,18 +129,10 @@ def decide_retrain(loop_name: str) -> dict[str, Any]:
 
 
 def _job(loop_name: str) -> Any:
+    from ratchet.airflow.sensors import wanted_from
     from ratchet.stages.jobs import job_for
 
-    context = get_current_context()
-    mode = context["params"].get("mode", "retrain")
-    as_of: datetime | None = windows.as_of(context) if mode == "bootstrap" else None
-    requests = [
-        event.extra["request"]
-        for events in (context.get("triggering_asset_events") or {}).values()
-        for event in events
-        if event.extra.get("request")
-    ]
-    return job_for(load_settings(), loop_named(loop_name), mode, as_of, requests[-1] if requests else None)
+    return job_for(load_settings(), loop_named(loop_name), wanted_from(windows.wanted(get_current_context())))
 
 
 @task

@@ -15,11 +15,11 @@ _log = logging.getLogger("ratchet.trigger")
 class ConditionTrigger(BaseTrigger):
     """Fires when `condition` of `loop` holds; logs the reason each time that it changes while it does not."""
 
-    def __init__(self, loop: str, condition: str, mode: str, poll_seconds: float) -> None:
+    def __init__(self, loop: str, condition: str, wanted: dict[str, Any], poll_seconds: float) -> None:
         super().__init__()
         self.loop = loop
         self.condition = condition
-        self.mode = mode
+        self.wanted = wanted
         self.poll_seconds = poll_seconds
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -29,7 +29,7 @@ class ConditionTrigger(BaseTrigger):
             {
                 "loop": self.loop,
                 "condition": self.condition,
-                "mode": self.mode,
+                "wanted": self.wanted,
                 "poll_seconds": self.poll_seconds,
             },
         )
@@ -37,12 +37,19 @@ class ConditionTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look every `poll_seconds`; one event, when the condition holds."""
         from ratchet.airflow.loops import loop_named
+        from ratchet.airflow.sensors import wanted_from
         from ratchet.settings import load_settings
         from ratchet.stages.conditions import check
+        from ratchet.stages.jobs import JobClosed
 
+        wanted = wanted_from(self.wanted)
         settings, loop, said = load_settings(), loop_named(self.loop), None
         while True:
-            readiness = await asyncio.to_thread(check, settings, loop, self.condition, self.mode)
+            try:
+                readiness = await asyncio.to_thread(check, settings, loop, self.condition, wanted)
+            except JobClosed as closed:
+                yield TriggerEvent({"closed": str(closed)})
+                return
             if readiness.ready:
                 yield TriggerEvent({"reason": readiness.reason})
                 return

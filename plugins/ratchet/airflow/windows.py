@@ -77,3 +77,20 @@ def as_of(context: Mapping[str, Any]) -> datetime:
 def is_dry(context: Mapping[str, Any]) -> bool:
     """Whether the run must not change what users get: started by hand, without the parameter `apply`."""
     return str(context["dag_run"].run_type) == "manual" and not context["params"].get("apply", False)
+
+
+def wanted(context: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training run was started for, as plain data (it travels to the triggerer)."""
+    params = context["params"]
+    requests = [
+        event.extra["request"]
+        for events in (context.get("triggering_asset_events") or {}).values()
+        for event in events
+        if event.extra.get("request")
+    ]
+    return {
+        "mode": params.get("mode", "retrain"),
+        "as_of": as_of(context).isoformat() if params.get("as_of") else None,
+        "request": requests[-1] if requests else None,
+        "is_dry": is_dry(context),
+    }

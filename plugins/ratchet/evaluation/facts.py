@@ -36,6 +36,8 @@ class CandidateFacts:
     overlapping_units: int
     model_bytes: int
     latency_ms_per_1000: float
+    champion_rows_end: date | None = None
+    """Last departure date among the rows that the serving champion was fitted on."""
 
     def evidence(self) -> dict[str, Any]:
         """Plain types for a record."""
@@ -164,6 +166,14 @@ def _window_overlap(loop: Loop, frame: pd.DataFrame, facts: CandidateFacts) -> G
             name,
             False,
             f"{facts.train_rows} training rows from {facts.train_start} to {facts.train_end}",
+            **evidence,
+        )
+    if facts.champion_rows_end is not None and facts.champion_rows_end >= facts.eval_start:
+        return gate(
+            name,
+            False,
+            f"the champion was fitted on rows up to {facts.champion_rows_end}, the evaluation starts on "
+            f"{facts.eval_start}: it would be compared on rows it knows; retrain later",
             **evidence,
         )
     if gap < embargo:

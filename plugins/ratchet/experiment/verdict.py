@@ -208,7 +208,7 @@ def _promotion(
         missing.append(f"{summary}: {test.why_not}")
     for guardrail in loop.guardrails:
         effect = guardrail_effect(guardrail, sums, day)
-        if effect.clusters < max(2, guardrail.min_clusters) or not effect.is_usable:
+        if effect.clusters < max(2, guardrail.min_clusters) or not effect.is_usable or effect.is_degenerate:
             missing.append(
                 f"guardrail {guardrail.metric} can't be judged yet: {effect.clusters} mature days, "
                 f"{effect.units} units; it needs {max(2, guardrail.min_clusters)} days"

@@ -9,6 +9,7 @@ Pure: a fold over a loop's entries in order. The kinds of entry and what each do
 - `rollout_started`    a challenger is on trial
 - `rollout_decision`   one daily look: hold, advance, promote, roll_back or inconclusive
 - `rollout_applied`    the decision that ended a step took effect
+- `request_closed`     someone closed the open request by hand, with a reason
 - `gate`, `health`, `drill`   evidence; they change nothing here
 """
 
@@ -60,6 +61,9 @@ class LoopState:
     last_request_as_of: datetime | None = None
     request: Request | None = None
     rollout: Rollout | None = None
+    serving_decision: str | None = None
+    """Key of the entry that last changed what serves, and the time from which it holds."""
+    serving_as_of: datetime | None = None
     retired_versions: tuple[int, ...] = ()
     promoted_versions: tuple[int, ...] = ()
 
@@ -73,6 +77,8 @@ def fold(entries: Iterable[Entry]) -> LoopState:
     state = LoopState()
     for entry in entries:
         state = _apply(state, entry)
+        if entry.kind in ("bootstrap", "rollout_started", "rollout_applied"):
+            state = replace(state, serving_decision=entry.key, serving_as_of=_time(entry.as_of))
     return state
 
 
@@ -92,6 +98,8 @@ def _apply(state: LoopState, entry: Entry) -> LoopState:
         case "trigger" if data["action"] == "request":
             request = Request(entry.key, data["tier"], data["reason"], as_of)
             return replace(state, request=request, last_request_as_of=as_of)
+        case "request_closed" if state.request and data["request"] == state.request.key:
+            return replace(state, request=None)
         case "evaluation" if (
             data["verdict"] != "pass" and state.request and data["request"] == state.request.key
         ):

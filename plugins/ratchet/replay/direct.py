@@ -102,15 +102,16 @@ class DirectApi:
 
     def _train(self, mode: str, as_of: datetime | None) -> None:
         from ratchet.stages.conditions import CONDITIONS, check
-        from ratchet.stages.jobs import job_for
+        from ratchet.stages.jobs import Wanted, job_for
         from ratchet.stages.train import evaluate, fit, judge_snapshot, offer, take_snapshot
 
         settings, loop = self._settings, self._loop
+        wanted = Wanted("bootstrap" if mode == "bootstrap" else "retrain", as_of)
         for condition in CONDITIONS:
-            readiness = check(settings, loop, condition, mode)
+            readiness = check(settings, loop, condition, wanted)
             if not readiness.ready:
                 raise RuntimeError(f"training would wait for {condition}: {readiness.reason}")
-        job = job_for(settings, loop, mode, as_of, None)
+        job = job_for(settings, loop, wanted)
         take_snapshot(settings, loop, job, _quiet)
         if judge_snapshot(settings, loop, job, _quiet)["verdict"] == "block":
             return

@@ -14,7 +14,7 @@ from ratchet.loop import Loop
 from ratchet.published import read
 from ratchet.settings import Settings
 
-PLANTED = ("shuffled", "stale", "leaking", "cohort_harm")
+PLANTED = ("shuffled", "stale", "leaking", "cohort_harm", "future_column")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from ratchet.ledger.chain import Entry
 from ratchet.ledger.store import Ledger
 from ratchet.loop import Loop
 from ratchet.published import read
-from ratchet.replay.summary import drill_refusals, promotions
+from ratchet.replay.summary import PLANTED, drill_refusals, promotions
 from ratchet.settings import Settings, process_environment
 
 
@@ -63,7 +63,9 @@ def run_trials(
         def one(item: tuple[date, int]) -> Trial:
             home = Path(folder) / f"{item[0]}-{item[1]}"
             try:
-                return _trial(settings, loop, home, item[0], item[1], weeks)
+                done = _trial(settings, loop, home, item[0], item[1], weeks)
+                console.print(_row(done), markup=False, soft_wrap=True)
+                return done
             finally:
                 shutil.rmtree(home, ignore_errors=True)
                 progress.advance(task)
@@ -121,7 +123,7 @@ def _read(entries: list[Entry], comparisons: dict[str, Any], start: date, seed: 
         tuple(verdicts),
         "; ".join(gains),
         plants,
-        promoted > 0 and plants == 4,
+        promoted > 0 and plants == len(PLANTED),
     )
 
 
@@ -132,13 +134,15 @@ def table(trials: list[Trial]) -> str:
         "| loop closed |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for trial in trials:
-        if trial.problem:
-            lines.append(f"| {trial.start} | {trial.seed} | stopped: {trial.problem} | | | | | no |")
-            continue
-        rollouts = ", ".join(trial.verdicts) or "none"
-        lines.append(
-            f"| {trial.start} | {trial.seed} | {trial.requests} | {trial.refused} | {rollouts} "
-            f"| {trial.gain or 'none'} | {trial.plants_refused} of 4 | {'yes' if trial.is_closed else 'no'} |"
-        )
-    return "\n".join(lines)
+    return "\n".join([*lines, *map(_row, trials)])
+
+
+def _row(trial: Trial) -> str:
+    if trial.problem:
+        return f"| {trial.start} | {trial.seed} | stopped: {trial.problem} | | | | | no |"
+    rollouts = ", ".join(trial.verdicts) or "none"
+    return (
+        f"| {trial.start} | {trial.seed} | {trial.requests} | {trial.refused} | {rollouts} "
+        f"| {trial.gain or 'none'} | {trial.plants_refused} of {len(PLANTED)} "
+        f"| {'yes' if trial.is_closed else 'no'} |"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import pandas as pd
@@ -13,68 +13,135 @@ from ratchet.published import publish as publish_summary
 from ratchet.published import read as read_summary
 from ratchet.quality.gates import gate_features
 from ratchet.settings import Settings
+from ratchet.stages.dbt_environment import run_dbt
 from ratchet.stages.reach import FACT_SOURCES, reach_of
 from ratchet.stages.records import record_gate
+from ratchet.stages.serving import effective_as_of
 from ratchet.warehouse.duckdb import open_warehouse
-from ratchet.warehouse.protocol import Warehouse
+from ratchet.warehouse.protocol import Warehouse, WarehouseError
 
 Log = Callable[[str], None]
 
 
 def collect(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str, Any] | None:
-    """Move the dirty partitions into the running build and write down the dates they reach.
+    """Move the dirty partitions that were judged into the running build and write down the dates they reach.
 
-    What a build that died had taken is taken again. None when there is nothing to build.
+    A partition between its landing and its gate stays dirty for the next build; what a build that died had
+    taken is taken again. Feature partitions that will be rebuilt lose their verdict now: nobody reads them
+    before they are judged anew. None when there is nothing to build.
     """
     name = loop.loop
-    with (
-        open_warehouse(settings, purpose=f"collecting dirty partitions of {name}") as warehouse,
-        warehouse.transaction(),
-    ):
+    as_of = effective_as_of(read_summary(settings, name, "partitions"), as_of)
+    purpose = f"collecting dirty partitions of {name}"
+    with open_warehouse(settings, purpose=purpose) as warehouse, warehouse.transaction():
         warehouse.execute(
             "insert into ops.building_partitions select loop, source, received_date from ops.dirty_partitions d "
-            "where loop = ? and not exists (select 1 from ops.building_partitions b where b.loop = d.loop "
+            "where loop = ? and exists (select 1 from ops.partition_gates g where g.loop = d.loop "
+            "and g.border = 'landing' and g.table_name = d.source and g.partition_date = d.received_date) "
+            "and not exists (select 1 from ops.building_partitions b where b.loop = d.loop "
             "and b.source = d.source and b.received_date = d.received_date)",
             (name,),
         )
-        warehouse.execute("delete from ops.dirty_partitions where loop = ?", (name,))
+        warehouse.execute(
+            "delete from ops.dirty_partitions as d where loop = ? and exists (select 1 from "
+            "ops.building_partitions b where b.loop = d.loop and b.source = d.source "
+            "and b.received_date = d.received_date)",
+            (name,),
+        )
         taken = warehouse.frame(
             "select source, received_date from ops.building_partitions where loop = ? order by 2, 1", (name,)
         )
-        if taken.empty:
-            log("no partition is dirty: nothing to build")
+        dates, facts_only = _scope(warehouse, loop, taken, as_of)
+        if not dates:
+            log("nothing to build: no judged partition is dirty, or none reaches a known departure")
+            if len(taken) and not _has_schedule(warehouse, loop):
+                log(f"{len(taken)} partitions wait for the first schedule")
+            else:
+                warehouse.execute("delete from ops.building_partitions where loop = ?", (name,))
             _publish_partitions(settings, loop, warehouse, as_of)
             return None
-        known = warehouse.frame(
-            "select min(departure_date) as first, max(departure_date) as last from raw.schedule where loop = ?",
-            (name,),
-        )
-        if known["first"].isna().all():
-            log("no schedule has landed yet: the dirty partitions wait for it")
-            return None
-        days = pd.to_datetime(taken["received_date"]).dt.date
-        dirty = [(str(source), day) for source, day in zip(taken["source"], days, strict=True)]
-        first, last = (pd.Timestamp(known[column].iloc[0]).date() for column in ("first", "last"))
-        dates = reach_of(loop, dirty, first, last, as_of)
-        features = not all(source in FACT_SOURCES for source, _ in dirty)
-        warehouse.execute("delete from ops.build_scope where loop = ?", (name,))
-        warehouse.append(
-            "ops.build_scope",
-            pd.DataFrame(
-                {"loop": name, "departure_date": dates, "as_of": as_of, "includes_features": features}
-            ),
-        )
-    log(f"{len(dirty)} dirty partitions reach {len(dates)} departure dates, {dates[0]} to {dates[-1]}")
+        write_scope(warehouse, loop, dates, as_of, includes_features=not facts_only)
+    log(f"{len(taken)} dirty partitions reach {len(dates)} departure dates, {dates[0]} to {dates[-1]}")
     return {
-        "dirty": len(dirty),
+        "dirty": len(taken),
         "dates": len(dates),
         "from": dates[0].isoformat(),
         "to": dates[-1].isoformat(),
     }
 
 
+def _has_schedule(warehouse: Warehouse, loop: Loop) -> bool:
+    return bool(warehouse.scalar("select count(*) from raw.schedule where loop = ?", (loop.loop,)))
+
+
+def _known_departures(warehouse: Warehouse, loop: Loop) -> tuple[date, date] | None:
+    known = warehouse.frame(
+        "select min(departure_date) as first, max(departure_date) as last from raw.schedule where loop = ?",
+        (loop.loop,),
+    )
+    if known["first"].isna().all():
+        return None
+    return pd.Timestamp(known["first"].iloc[0]).date(), pd.Timestamp(known["last"].iloc[0]).date()
+
+
+def _scope(warehouse: Warehouse, loop: Loop, taken: pd.DataFrame, as_of: datetime) -> tuple[list[date], bool]:
+    """The dates that the taken partitions reach, and whether only facts changed."""
+    known = _known_departures(warehouse, loop)
+    if taken.empty or known is None:
+        return [], True
+    days = pd.to_datetime(taken["received_date"]).dt.date
+    dirty = [(str(source), day) for source, day in zip(taken["source"], days, strict=True)]
+    return reach_of(loop, dirty, *known, as_of), all(source in FACT_SOURCES for source, _ in dirty)
+
+
+def write_scope(
+    warehouse: Warehouse, loop: Loop, dates: list[date], as_of: datetime, *, includes_features: bool
+) -> None:
+    """Write down what the next dbt run rebuilds; rebuilt feature partitions are unjudged from here on."""
+    warehouse.execute("delete from ops.build_scope where loop = ?", (loop.loop,))
+    warehouse.append(
+        "ops.build_scope",
+        pd.DataFrame(
+            {
+                "loop": loop.loop,
+                "departure_date": dates,
+                "as_of": as_of,
+                "includes_features": includes_features,
+            }
+        ),
+    )
+    if includes_features:
+        warehouse.execute(
+            "delete from ops.partition_gates where loop = ? and border = 'features' and partition_date in "
+            "(select departure_date from ops.build_scope where loop = ?)",
+            (loop.loop, loop.loop),
+        )
+
+
+def rebuild(settings: Settings, loop: Loop, log: Log) -> dict[str, Any]:
+    """Build every known date anew with the models as they are now, judge and publish: after a change of SQL.
+
+    Raises:
+        BuildFailed: a model or a test failed; the rebuilt features stay invisible.
+        WarehouseError: nothing has landed yet.
+    """
+    built = read_summary(settings, loop.loop, "partitions")
+    with open_warehouse(settings, purpose=f"rebuilding {loop.loop}") as warehouse, warehouse.transaction():
+        known = _known_departures(warehouse, loop)
+        if known is None or built is None:
+            raise WarehouseError("nothing was built yet: land a history first (ingest_events)")
+        as_of = datetime.fromisoformat(built["as_of"])
+        dates = reach_of(loop, [(source, known[0]) for source in loop.sources], *known, as_of)
+        write_scope(warehouse, loop, dates, as_of, includes_features=True)
+    log(f"rebuilding {len(dates)} departure dates, {dates[0]} to {dates[-1]}")
+    run_dbt(settings, ["--quiet", "build", "--selector", loop.loop, "--full-refresh"])
+    judge_features(settings, loop, as_of, log)
+    return publish(settings, loop, as_of, log)
+
+
 def judge_features(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str, Any]:
     """Judge the feature partitions of the running build."""
+    as_of = effective_as_of(read_summary(settings, loop.loop, "partitions"), as_of)
     with open_warehouse(settings, purpose=f"feature gate of {loop.loop}") as warehouse:
         scope = warehouse.frame(
             "select departure_date from ops.build_scope where loop = ? and includes_features order by 1",
@@ -94,6 +161,7 @@ def publish(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     `judgeable` says whether predictions, answers or outcomes of predictions were among it.
     """
     name = loop.loop
+    as_of = effective_as_of(read_summary(settings, name, "partitions"), as_of)
     with open_warehouse(settings, purpose=f"publishing {name}") as warehouse:
         taken = set(
             warehouse.frame("select distinct source from ops.building_partitions where loop = ?", (name,))[
@@ -146,7 +214,11 @@ def partitions_summary(warehouse: Warehouse, loop: Loop) -> dict[str, Any]:
     green = features[features["verdict"] != "block"]
     return {
         "dirty": int(
-            warehouse.scalar("select count(*) from ops.dirty_partitions where loop = ?", (loop.loop,))
+            warehouse.scalar(
+                "select (select count(*) from ops.dirty_partitions where loop = ?) + "
+                "(select count(*) from ops.building_partitions where loop = ?)",
+                (loop.loop, loop.loop),
+            )
         ),
         "features": {
             "green": len(green),

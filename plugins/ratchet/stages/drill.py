@@ -1,12 +1,15 @@
-"""The gate drill: four planted bad candidates go to the same judge as a real one, and must be refused."""
+"""The gate drill: planted bad candidates go to the same gates and judge as a real one, and must be refused."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
+import pandas as pd
+
 from ratchet.loop import Loop
+from ratchet.quality.gates import gate_training
 from ratchet.settings import Settings
 from ratchet.stages.jobs import Job, NoJob
 from ratchet.stages.records import ledger_of, state_of
@@ -33,11 +36,12 @@ def drill(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str
         raise NoJob(f"loop {loop.loop} has no champion: the drill compares with one")
     job = Job(loop.loop, "retrain", f"drill:{as_of.isoformat()}", as_of)
     take_snapshot(settings, loop, job, log)
-    honest = read_snapshot(settings, loop, job.read(settings, "snapshot"))
-    results = []
+    manifest = job.read(settings, "snapshot")
+    honest, last = read_snapshot(settings, loop, manifest), date.fromisoformat(manifest["window"][1])
+    results = [_future_column(settings, loop, honest, as_of)]
     for kind in KINDS:
         planted = plant(kind, honest, loop, loop.training.seed)
-        split = time_split(planted.frame, loop)
+        split = time_split(planted.frame, loop, last)
         matrix, labels = feature_matrix(split.train, loop), label_vector(split.train)
         model = fit_model(
             matrix,
@@ -51,6 +55,7 @@ def drill(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str
             settings,
             loop,
             planted.frame,
+            last=last,
             model=model,
             logistic=fit_logistic(matrix, labels, loop),
             constant=constant_rate(labels),
@@ -78,3 +83,18 @@ def drill(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str
         payload={"plants": results, "failed": failed},
     )
     return {"refused": len(results) - len(failed), "failed": failed}
+
+
+def _future_column(settings: Settings, loop: Loop, honest: pd.DataFrame, as_of: datetime) -> dict[str, Any]:
+    """A snapshot with a column that is known only after departure, sent through the training gate."""
+    column = loop.features.never[0]
+    report = gate_training(loop, settings, honest.assign(**{column: honest["label"]}), as_of)
+    reasons = [reason for verdict in report.blocked for reason in verdict.reasons]
+    named = next((reason for reason in reasons if column in reason), None)
+    return {
+        "kind": "future_column",
+        "verdict": "refuse" if report.blocked else "pass",
+        "expected_gate": "training gate",
+        "refused_by": ["training gate"] if named else [],
+        "reason": named or "the training gate did not name the column",
+    }

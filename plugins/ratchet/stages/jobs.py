@@ -11,7 +11,7 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from ratchet.loop import Loop
-from ratchet.published import write_atomically
+from ratchet.published import read, write_atomically
 from ratchet.settings import Settings
 from ratchet.stages.records import ledger_of, state_of
 
@@ -28,10 +28,20 @@ def last_complete_day(loop: Loop, as_of: datetime) -> date:
     return local.date() - timedelta(days=1)
 
 
+def end_of_day(loop: Loop, day: date) -> datetime:
+    """The moment (UTC) at which `day` ends in the loop's time zone."""
+    midnight = datetime.combine(day + timedelta(days=1), datetime.min.time(), tzinfo=ZoneInfo(loop.timezone))
+    return midnight.astimezone(UTC).replace(tzinfo=None)
+
+
 def training_window(loop: Loop, as_of: datetime) -> tuple[date, date]:
     """First and last departure date whose label windows are all closed at `as_of`."""
     closed = as_of - timedelta(hours=loop.label.maturity_hours)
     return loop.data_span.start, last_complete_day(loop, closed)
+
+
+class JobClosed(NoJob):
+    """What the run was started for is answered already; waiting would not help."""
 
 
 @dataclass(frozen=True)
@@ -66,35 +76,54 @@ class Job:
             raise NoJob(f"{path} is missing: run the tasks before this one first") from None
 
 
-def job_for(settings: Settings, loop: Loop, mode: str, as_of: datetime | None, request: str | None) -> Job:
+@dataclass(frozen=True)
+class Wanted:
+    """What a training run was started for: by an event (its request), or by hand."""
+
+    mode: Mode = "retrain"
+    as_of: datetime | None = None
+    request: str | None = None
+    is_dry: bool = False
+
+
+def job_for(settings: Settings, loop: Loop, wanted: Wanted) -> Job:
     """The job of a training run.
 
-    A bootstrap needs an as-of and a loop without a champion. A retrain serves `request`, or the open request.
+    A bootstrap needs an as-of and a loop that never had a champion. A retrain serves the request of its event,
+    or the open one. A dry run tries a candidate under a key of its own: it answers no request.
 
     Raises:
-        NoJob: a champion ever existed (bootstrap), or no request is open or of that key (retrain).
+        NoJob: nothing to train for; says what is missing.
+        JobClosed: the request was answered already.
     """
-    state = state_of(settings, loop)
-    if mode == "bootstrap":
+    if wanted.is_dry:
+        as_of = wanted.as_of or _built(settings, loop)
         if as_of is None:
+            raise NoJob("a run by hand needs the parameter as_of: nothing was built yet")
+        return Job(loop.loop, wanted.mode, f"dry:{wanted.mode}:{as_of.isoformat()}", as_of)
+    ledger = ledger_of(settings)
+    if wanted.mode == "bootstrap":
+        if wanted.as_of is None:
             raise NoJob("a bootstrap needs the parameter as_of")
-        job = Job(loop.loop, "bootstrap", f"bootstrap:{as_of.isoformat()}", as_of)
-        first = [
-            e
-            for e in ledger_of(settings).entries(loop.loop, ["bootstrap"])
-            if e.payload["request"] != job.request
-        ]
+        job = Job(loop.loop, "bootstrap", f"bootstrap:{wanted.as_of.isoformat()}", wanted.as_of)
+        first = [e for e in ledger.entries(loop.loop, ["bootstrap"]) if e.payload["request"] != job.request]
         if first:
-            raise NoJob(
+            raise JobClosed(
                 f"loop {loop.loop} has had a champion since {first[0].as_of}: a bootstrap is only for a loop that "
                 "never had one; open a retrain request instead"
             )
         return job
-    if request is None:
-        if state.request is None:
+    open_ = state_of(settings, loop).request
+    if wanted.request is None:
+        if open_ is None:
             raise NoJob(f"no retrain request of loop {loop.loop} is open")
-        return Job(loop.loop, "retrain", state.request.key, state.request.as_of)
-    entry = ledger_of(settings).find(loop.loop, request)
+        return Job(loop.loop, "retrain", open_.key, open_.as_of)
+    entry = ledger.find(loop.loop, wanted.request)
     if entry is None or entry.kind != "trigger" or entry.payload["action"] != "request":
-        raise NoJob(f"the ledger has no retrain request {request} of loop {loop.loop}")
-    return Job(loop.loop, "retrain", request, datetime.fromisoformat(entry.as_of))
+        raise JobClosed(f"the ledger has no retrain request {wanted.request} of loop {loop.loop}")
+    return Job(loop.loop, "retrain", wanted.request, datetime.fromisoformat(entry.as_of))
+
+
+def _built(settings: Settings, loop: Loop) -> datetime | None:
+    published = read(settings, loop.loop, "partitions")
+    return None if published is None else datetime.fromisoformat(published["as_of"])

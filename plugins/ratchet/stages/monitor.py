@@ -32,6 +32,9 @@ def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     state = fold(entries)
     if state.champion_version is None:
         raise NotMeasured(f"loop {loop.loop} has no champion: there is nothing to monitor")
+    newest = max((e.as_of for e in entries if e.kind == "health"), default="")
+    if as_of.isoformat() < newest:
+        raise NotMeasured(f"health was measured as of {newest}: the past is not judged with today's champion")
     frames = {}
     since = as_of.date() - HISTORY
     with open_warehouse(settings, purpose=f"health of {loop.loop}", read_only=True) as warehouse:
@@ -40,6 +43,10 @@ def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
             sql = f"select * from monitoring.{name} where loop = ? and departure_date >= ? order by all"  # noqa: S608
             frames[name] = warehouse.frame(sql, (loop.loop, since))
         bins = warehouse.frame("select * from ops.feature_bins where loop = ? order by all", (loop.loop,))
+    if set(bins["model_version"]) != {state.champion_version}:
+        raise NotMeasured(
+            f"the feature bins are not of version {state.champion_version}: clear apply_rollout of its promotion"
+        )
     health = assess_health(
         loop,
         frames["mon_quality_daily"],
@@ -49,14 +56,14 @@ def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
         reference_of(loop, entries, state),
         as_of,
     )
-    record = health.to_json()
-    ledger.append(
+    entry = ledger.append(
         loop=loop.loop,
         kind="health",
         key=f"health:{as_of.isoformat()}",
         as_of=as_of,
-        payload={**record, "model_version": state.champion_version},
+        payload={**health.to_json(), "model_version": state.champion_version},
     )
+    record = entry.payload
     publish(settings, loop.loop, "health", record)
     log(f"health of version {state.champion_version}: {record['status']}: {'; '.join(record['reasons'])}")
     return {"status": record["status"], "reasons": record["reasons"]}

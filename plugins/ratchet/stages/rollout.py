@@ -1,8 +1,7 @@
 """Judge a running rollout day by day, and carry out what the verdict changes.
 
-`decide` writes; `apply` acts, and only on a decision that is in the ledger. The order of acting (warehouse
-profile, alias, routing file, ledger) makes every step repeatable: a run that died in between is finished by
-the next one, since the decision stays undone until its `rollout_applied` entry exists.
+`decide` writes looks; `apply` acts, and only on a decision that is in the ledger. It records first and projects
+then (`ratchet.stages.serving`): a run that died in between is finished by its retry, or by the next scoring.
 """
 
 from __future__ import annotations
@@ -16,16 +15,15 @@ import pandas as pd
 from ratchet.experiment.state import Verdict
 from ratchet.experiment.verdict import judge_day
 from ratchet.ledger.chain import Entry
-from ratchet.ledger.state import LoopState, Rollout, fold
+from ratchet.ledger.state import Rollout, fold
 from ratchet.loop import Loop
 from ratchet.published import publish, read
-from ratchet.registry.models import Registry
-from ratchet.scoring.routing import Routing, write_routing
 from ratchet.settings import Settings
 from ratchet.stages.comparison import compare
-from ratchet.stages.jobs import last_complete_day
+from ratchet.stages.jobs import end_of_day, last_complete_day
 from ratchet.stages.profiles import adopt_profile
 from ratchet.stages.records import ledger_of
+from ratchet.stages.serving import loop_as_agreed, project, terms_of
 from ratchet.warehouse.duckdb import open_warehouse
 
 Log = Callable[[str], None]
@@ -38,30 +36,31 @@ class NoDecision(RuntimeError):
 def decide(
     settings: Settings, loop: Loop, as_of: datetime, log: Log, *, is_dry: bool = False
 ) -> dict[str, Any] | None:
-    """Judge each day since the last look, up to the day before `as_of`; the decision to apply, or None.
+    """Judge each day since the last look that is over at `as_of`; the decision to apply, or None.
 
-    Looks stop at the first verdict that changes what serves; after an `advance` the rest of the range is
-    still looked at for harm, under the routing that served it. A decision that was never carried out comes
-    back first. A dry run logs the next day's verdict and records nothing.
+    The terms are those recorded when the rollout started, whatever the loop file says now. Looks stop at the
+    first verdict that ends the rollout; after an `advance`, also one that was never carried out, the rest of
+    the range is still looked at for harm. A dry run logs the next day's verdict and records nothing.
     """
     ledger = ledger_of(settings)
-    state = fold(ledger.entries(loop.loop))
-    if state.rollout is None:
+    entries = ledger.entries(loop.loop)
+    state = fold(entries)
+    rollout = state.rollout
+    if rollout is None:
         log("no rollout is running")
         if not is_dry:
-            _publish(settings, loop, state, as_of)
+            _publish(settings, loop, entries, as_of)
         return None
-    if state.rollout.undone is not None and is_dry:
-        log(f"dry run: decision {state.rollout.undone} waits to be carried out")
-        return None
-    if state.rollout.undone is not None:
-        log(f"decision {state.rollout.undone} was not carried out yet: it comes first")
-        return {"decision": state.rollout.undone, "as_of": as_of.isoformat()}
-    rollout = state.rollout
-    with open_warehouse(
-        settings, purpose=f"judging {state.rollout.experiment_id}", read_only=True
-    ) as warehouse:
-        where = (loop.loop, state.rollout.experiment_id)
+    agreed = loop_as_agreed(loop, entries, rollout)
+    if terms_of(agreed) != terms_of(loop):
+        log("the loop file was changed since the rollout started; it is judged by the terms it started with")
+    pending = _waiting(entries, rollout)
+    if pending is not None:
+        log(f"decision {pending.key} was not carried out yet")
+        if pending.payload["action"] != "advance" and not is_dry:
+            return {"decision": pending.key, "as_of": as_of.isoformat()}
+    where = (loop.loop, rollout.experiment_id)
+    with open_warehouse(settings, purpose=f"judging {rollout.experiment_id}", read_only=True) as warehouse:
         paired = warehouse.frame(
             "select * from experiments.exp_paired_daily where loop = ? and experiment_id = ? order by 3, 4, 5",
             where,
@@ -72,30 +71,30 @@ def decide(
         )
     if is_dry:
         for day in _days(loop, rollout, as_of)[:1]:
-            verdict = judge_day(loop, rollout.trial, paired, arms, day)
+            verdict = judge_day(agreed, rollout.trial, paired, arms, day)
             log(f"dry run: {day} would be {verdict.action}: {'; '.join(verdict.reasons)}")
         return None
-    pending: Entry | None = None
-    for day in _days(loop, state.rollout, as_of):
-        if state.rollout is None:
+    current: Rollout | None = rollout
+    for day in _days(loop, rollout, as_of):
+        if current is None:
             break
-        verdict = judge_day(loop, state.rollout.trial, paired, arms, day)
+        verdict = judge_day(agreed, current.trial, paired, arms, day)
         if pending is not None and verdict.action != "roll_back":
-            verdict = Verdict(
-                "hold",
-                ("the stage's advance waits to be applied", *verdict.reasons),
-                verdict.evidence,
-                verdict.looks,
-            )
-        entry = _record(settings, loop, state.rollout, verdict, day, log)
-        state = fold(ledger.entries(loop.loop))
+            reasons = ("the stage's advance waits to be applied", *verdict.reasons)
+            verdict = Verdict("hold", reasons, verdict.evidence, verdict.looks)
+        entry = _record(settings, loop, current, verdict, day, log)
+        current = fold(ledger.entries(loop.loop)).rollout
         if entry.payload["to_apply"]:
             pending = entry
             if entry.payload["action"] != "advance":
                 break
-    _publish(settings, loop, state, as_of)
+    _publish(settings, loop, ledger.entries(loop.loop), as_of)
     _publish_comparison(settings, loop, rollout, paired, arms, as_of)
     return None if pending is None else {"decision": pending.key, "as_of": as_of.isoformat()}
+
+
+def _waiting(entries: list[Entry], rollout: Rollout) -> Entry | None:
+    return next((entry for entry in entries if entry.key == rollout.undone), None)
 
 
 def _days(loop: Loop, rollout: Rollout, as_of: datetime) -> list[date]:
@@ -124,7 +123,7 @@ def _record(settings: Settings, loop: Loop, rollout: Rollout, verdict: Verdict, 
         loop=loop.loop,
         kind="rollout_decision",
         key=f"look:{rollout.experiment_id}:{day}",
-        as_of=datetime.combine(day + timedelta(days=1), datetime.min.time()),
+        as_of=end_of_day(loop, day),
         payload=payload,
     )
 
@@ -135,7 +134,7 @@ def apply(settings: Settings, loop: Loop, decision: str, as_of: datetime, log: L
     `as_of` is when it takes effect: the next scoring run starts there.
 
     Raises:
-        NoDecision: the ledger has no such decision, or a later one has been applied.
+        NoDecision: the ledger has no such decision, or another one waits.
     """
     ledger = ledger_of(settings)
     entries = ledger.entries(loop.loop)
@@ -143,91 +142,53 @@ def apply(settings: Settings, loop: Loop, decision: str, as_of: datetime, log: L
     if entry is None or not entry.payload["to_apply"]:
         raise NoDecision(f"the ledger has no decision {decision!r} to carry out; decide_rollout writes it")
     applied = next((e for e in entries if e.key == f"applied:{decision}"), None)
-    if applied is not None:
-        return {"action": applied.payload["action"], "as_of": applied.as_of, "again": True}
-    state = fold(entries)
-    if state.rollout is None or state.rollout.undone != decision:
-        raise NoDecision(f"{decision!r} does not wait to be carried out")
-    action, rollout = entry.payload["action"], state.rollout
+    again = applied is not None
+    if applied is None:
+        rollout = fold(entries).rollout
+        if rollout is None or rollout.undone != decision:
+            raise NoDecision(f"{decision!r} does not wait to be carried out")
+        applied = _append_applied(settings, loop, entry, entries, rollout, as_of)
+    routing = project(settings, loop)
+    if applied.payload["action"] == "promote":
+        adopt_profile(settings, loop, entries, int(applied.payload["challenger_version"]))
+    log(
+        f"{applied.payload['action']}: version {routing.champion_version} serves, "
+        f"share of the challenger {routing.share:.0%}"
+    )
+    _publish(settings, loop, ledger.entries(loop.loop), as_of)
+    return {"action": applied.payload["action"], "as_of": applied.as_of, "again": again}
+
+
+def _append_applied(
+    settings: Settings, loop: Loop, entry: Entry, entries: list[Entry], rollout: Rollout, as_of: datetime
+) -> Entry:
     payload: dict[str, Any] = {
         "experiment_id": rollout.experiment_id,
-        "decision": decision,
-        "action": action,
+        "decision": entry.key,
+        "action": entry.payload["action"],
         "champion_version": rollout.champion_version,
         "challenger_version": rollout.challenger_version,
     }
-    routing = routing_after(loop, entries, state, rollout, action, decision, as_of)
-    if action == "advance":
+    if entry.payload["action"] == "advance":
         index = rollout.trial.stage_index + 1
-        payload |= {"stage_index": index, "stage": loop.rollout.stages[index].name}
-    registry = Registry(settings)
-    if action == "promote":
-        adopt_profile(settings, loop, entries, rollout.challenger_version)
-        registry.set_alias(loop.loop, "champion", rollout.challenger_version)
-    if action != "advance":
-        registry.drop_alias(loop.loop, "challenger")
-    write_routing(settings, routing)
-    ledger.append(
+        stages = loop_as_agreed(loop, entries, rollout).rollout.stages
+        payload |= {"stage_index": index, "stage": stages[index].name}
+    return ledger_of(settings).append(
         loop=loop.loop,
         kind="rollout_applied",
-        key=f"applied:{decision}",
+        key=f"applied:{entry.key}",
         as_of=as_of,
         payload=payload,
         exact=True,
     )
-    log(
-        f"{action} is in force: version {routing.champion_version} serves, share of the challenger {routing.share:.0%}"
-    )
-    _publish(settings, loop, fold(ledger.entries(loop.loop)), as_of)
-    return {"action": action, "as_of": as_of.isoformat(), "again": False}
 
 
-def sha256_of(entries: list[Entry], version: int) -> str:
-    """SHA-256 of a version's model.json, as the ledger recorded it when it was offered.
-
-    Raises:
-        NoDecision: no entry offered this version: it can't serve.
-    """
-    for entry in reversed(entries):
-        if entry.kind == "bootstrap" and entry.payload["model_version"] == version:
-            return str(entry.payload["model_sha256"])
-        if entry.kind == "rollout_started" and entry.payload["challenger_version"] == version:
-            return str(entry.payload["model_sha256"])
-    raise NoDecision(f"the ledger never offered version {version}")
-
-
-def routing_after(
-    loop: Loop,
-    entries: list[Entry],
-    state: LoopState,
-    rollout: Rollout,
-    action: str,
-    decision: str,
-    as_of: datetime,
-) -> Routing:
-    """What serves once `action` is in force."""
-    champion = rollout.challenger_version if action == "promote" else rollout.champion_version
-    if action != "advance":
-        return Routing(loop.loop, champion, sha256_of(entries, champion), as_of, decision)
-    stage = loop.rollout.stages[rollout.trial.stage_index + 1]
-    return Routing(
-        loop.loop,
-        champion,
-        sha256_of(entries, champion),
-        as_of,
-        decision,
-        experiment_id=rollout.experiment_id,
-        challenger_version=rollout.challenger_version,
-        challenger_sha256=sha256_of(entries, rollout.challenger_version),
-        stage=stage.name,
-        share=stage.share,
-    )
-
-
-def _publish(settings: Settings, loop: Loop, state: LoopState, as_of: datetime) -> None:
+def _publish(settings: Settings, loop: Loop, entries: list[Entry], as_of: datetime) -> None:
+    state = fold(entries)
     running: dict[str, Any] | None = None
     if state.rollout is not None:
-        stage = loop.rollout.stages[state.rollout.trial.stage_index]
+        agreed = loop_as_agreed(loop, entries, state.rollout)
+        stage = agreed.rollout.stages[state.rollout.trial.stage_index]
         running = {
             "experiment_id": state.rollout.experiment_id,
             "champion_version": state.rollout.champion_version,

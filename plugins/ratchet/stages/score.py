@@ -18,8 +18,9 @@ from ratchet.loop import Loop
 from ratchet.published import write_atomically
 from ratchet.registry.models import Registry
 from ratchet.scoring.child import Scored, score_in_child
-from ratchet.scoring.routing import Routing, read_routing
+from ratchet.scoring.routing import Routing
 from ratchet.settings import Settings
+from ratchet.stages.serving import project
 from ratchet.training.encode import feature_matrix
 from ratchet.warehouse.duckdb import open_warehouse
 
@@ -32,14 +33,15 @@ def score(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> d
     """Score every unit whose prediction is due from `start` to `end` (UTC days, both inclusive).
 
     Reads visible features only; units of a partition whose gate is not green are counted and not scored. A
-    prediction that was made stands: on a second run only units without one are scored.
+    prediction that was made stands: on a second run only units without one are scored, and none whose
+    prediction was due before the present routing came into force.
 
     Raises:
-        RoutingError: nothing serves yet.
+        NothingServes: there is no champion yet.
         ArtifactRefused: a model is not the one that the ledger recorded.
         ScoringFailed: a model crashed, hung, or gave scores that are not numbers in [0, 1].
     """
-    routing = read_routing(settings, loop.loop)
+    routing = project(settings, loop)
     window = (datetime.combine(start, clock.min), datetime.combine(end + timedelta(days=1), clock.min))
     with open_warehouse(settings, purpose=f"scoring {loop.loop} {start}..{end}", read_only=True) as warehouse:
         columns = ", ".join(loop.features.columns)
@@ -56,8 +58,14 @@ def score(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> d
         )
     hidden = int(due) - len(units)
     known = _already_scored(settings, loop, start, end)
-    fresh = units[~units["unit_id"].isin(known)].reset_index(drop=True)
-    log(f"{len(units)} units are due, {len(known)} have their prediction, {hidden} wait for a green gate")
+    fresh = units[~units["unit_id"].isin(known)]
+    # A score made after the fact, by a model that may have learnt from it, would count as a prediction.
+    is_late = pd.to_datetime(fresh["predict_at"]) < routing.decided_as_of
+    late, fresh = int(is_late.sum()), fresh[~is_late].reset_index(drop=True)
+    log(
+        f"{len(units)} units are due, {len(known)} have their prediction, {hidden} wait for a green gate, {late} were "
+        f"due before {routing.decided_as_of}, when the present routing came into force, and get none"
+    )
     rows = _score_units(settings, loop, routing, fresh)
     files = _write(settings, loop, rows)
     arms = rows.loc[rows["is_served"], "arm"].value_counts().to_dict() if len(rows) else {}
@@ -65,6 +73,7 @@ def score(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> d
     return {
         "units": len(fresh),
         "hidden": hidden,
+        "late": late,
         "files": files,
         "arms": {str(k): int(v) for k, v in arms.items()},
         "champion": routing.champion_version,

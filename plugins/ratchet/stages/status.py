@@ -10,6 +10,7 @@ from ratchet.loop import Loop
 from ratchet.published import read
 from ratchet.settings import Settings
 from ratchet.stages.conditions import CONDITIONS, check
+from ratchet.stages.jobs import Wanted
 from ratchet.stages.records import ledger_of
 
 
@@ -43,7 +44,7 @@ def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
             ("request", f"{state.request.tier}, {state.request.as_of:%Y-%m-%d}: {state.request.reason}")
         )
         for condition in CONDITIONS:
-            readiness = check(settings, loop, condition, "retrain")
+            readiness = check(settings, loop, condition, Wanted())
             if not readiness.ready:
                 waiting[condition] = readiness.reason
                 lines.append((f"waits for {condition}", readiness.reason))

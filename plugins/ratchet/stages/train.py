@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -18,27 +18,31 @@ import pandas as pd
 from ratchet.evaluation.gates import CandidateFacts, judge_candidate
 from ratchet.evaluation.intervals import losses
 from ratchet.experiment.paired import ratio_estimate
-from ratchet.ledger.state import fold
+from ratchet.ledger.chain import Entry
+from ratchet.ledger.state import LoopState, fold
 from ratchet.loop import Loop
 from ratchet.monitoring.profile import reference_bins
-from ratchet.published import write_atomically
+from ratchet.published import read, write_atomically
 from ratchet.quality.gates import gate_training
-from ratchet.registry.models import Registry
-from ratchet.scoring.child import score_in_child
-from ratchet.scoring.routing import Routing, write_routing
+from ratchet.registry.models import RegisteredModel, Registry
+from ratchet.scoring.child import ScoringFailed, score_in_child
 from ratchet.settings import Settings
 from ratchet.stages.jobs import Job, training_window
 from ratchet.stages.profiles import adopt_bins
 from ratchet.stages.records import ledger_of, record_gate
-from ratchet.stages.rollout import sha256_of
+from ratchet.stages.serving import effective_as_of, offered, project, sha256_of, terms_of
 from ratchet.stages.snapshots import read_snapshot, write_snapshot
 from ratchet.training.baselines import LogisticModel, constant_rate, fit_logistic
 from ratchet.training.encode import feature_matrix, label_vector
 from ratchet.training.fit import fit_model
-from ratchet.training.recipe import Recipe, time_split
+from ratchet.training.recipe import Recipe, TooLittleData, time_split
 from ratchet.warehouse.duckdb import open_warehouse
 
 Log = Callable[[str], None]
+#: Entries that offered a model: it may serve from then on.
+OFFERS = ("bootstrap", "rollout_started")
+#: Gates whose numbers are told when every gate passed.
+TOLD_WHEN_PASSED = ("no_simpler_model_is_better", "not_worse_than_champion")
 
 
 def take_snapshot(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
@@ -72,16 +76,8 @@ def judge_snapshot(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[s
     summary = record_gate(settings, loop, report, f"training:{job.request}", log)
     verdict = "block" if summary["blocked"] or not report.verdicts else "pass"
     if verdict == "block":
-        _record_evaluation(
-            settings,
-            loop,
-            job,
-            {
-                "verdict": "refuse",
-                "reasons": [f"training gate: {line}" for line in summary["blocked"]],
-                "gates": [],
-                "metrics": {},
-            },
+        _refuse(
+            settings, loop, job, "training gate: " + "; ".join(summary["blocked"] or ["nothing was judged"])
         )
     return {"verdict": verdict, "reasons": summary["blocked"], "rows": len(frame)}
 
@@ -90,7 +86,13 @@ def fit(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
     """Fit the judged candidate (rows before the holdout), its baselines, and the serving model (all rows)."""
     manifest = job.read(settings, "snapshot")
     frame = read_snapshot(settings, loop, manifest)
-    split, recipe = time_split(frame, loop), Recipe.of(loop)
+    try:
+        split, recipe = time_split(frame, loop, date.fromisoformat(manifest["window"][1])), Recipe.of(loop)
+    except TooLittleData as lacking:
+        # Retrying would not help: the judge refuses it, in the ledger, so that the request is answered.
+        log(str(lacking))
+        job.write(settings, "fit", {"refusal": str(lacking)})
+        return {"refusal": str(lacking)}
     matrix, labels = feature_matrix(split.train, loop), label_vector(split.train)
     started = time.perf_counter()
     judged = _fit(settings, loop, matrix, labels)
@@ -139,29 +141,41 @@ def _fit(settings: Settings, loop: Loop, matrix: Any, labels: Any) -> bytes:
 
 
 def evaluate(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
-    """Judge the candidate on the holdout; the verdict with every gate's reason is a ledger entry."""
-    manifest, fitted = job.read(settings, "snapshot"), job.read(settings, "fit")
-    frame = read_snapshot(settings, loop, manifest)
-    folder = job.folder(settings)
-    judged = judge_frame(
-        settings,
-        loop,
-        frame,
-        model=(folder / "judged_model.json").read_bytes(),
-        logistic=LogisticModel.from_json((folder / "logistic.json").read_text(encoding="utf-8")),
-        constant=float(fitted["constant"]),
-        is_first=job.mode == "bootstrap",
-    )
-    reasons = [f"{gate['name']}: {gate['reason']}" for gate in judged["gates"] if gate["verdict"] == "refuse"]
-    if not reasons:
-        reasons = [
-            gate["reason"]
-            for gate in judged["gates"]
-            if gate["name"] in ("no_simpler_model_is_better", "not_worse_than_champion")
-        ]
-    _record_evaluation(settings, loop, job, {**judged, "reasons": reasons})
-    log(f"evaluation: {judged['verdict']}: {'; '.join(reasons)}")
-    return {"verdict": judged["verdict"], "reasons": reasons}
+    """Judge the candidate on the holdout; the verdict with every gate's reason is a ledger entry.
+
+    A candidate that crashes, hangs or gives no usable scores is refused, not retried for ever. The first
+    recorded verdict of a request stands.
+    """
+    refusal = job.read(settings, "fit").get("refusal")
+    if refusal:
+        recorded = _refuse(settings, loop, job, refusal)
+    else:
+        manifest, fitted = job.read(settings, "snapshot"), job.read(settings, "fit")
+        frame, folder = read_snapshot(settings, loop, manifest), job.folder(settings)
+        try:
+            judged = judge_frame(
+                settings, loop, frame,
+                last=date.fromisoformat(manifest["window"][1]),
+                model=(folder / "judged_model.json").read_bytes(),
+                logistic=LogisticModel.from_json((folder / "logistic.json").read_text(encoding="utf-8")),
+                constant=float(fitted["constant"]),
+                is_first=job.mode == "bootstrap",
+            )  # fmt: skip
+        except ScoringFailed as failed:
+            recorded = _refuse(settings, loop, job, str(failed))
+        else:
+            told = [f"{g['name']}: {g['reason']}" for g in judged["gates"] if g["verdict"] == "refuse"]
+            told = told or [g["reason"] for g in judged["gates"] if g["name"] in TOLD_WHEN_PASSED]
+            recorded = _record_evaluation(settings, loop, job, {**judged, "reasons": told})
+    log(f"evaluation: {recorded['verdict']}: {'; '.join(recorded['reasons'])}")
+    return {"verdict": recorded["verdict"], "reasons": recorded["reasons"]}
+
+
+def _refuse(settings: Settings, loop: Loop, job: Job, reason: str) -> dict[str, Any]:
+    return _record_evaluation(
+        settings, loop, job,
+        {"verdict": "refuse", "reasons": [reason], "gates": [], "metrics": {}, "champion_version": None},
+    )  # fmt: skip
 
 
 def judge_frame(
@@ -169,6 +183,7 @@ def judge_frame(
     loop: Loop,
     frame: pd.DataFrame,
     *,
+    last: date,
     model: bytes,
     logistic: LogisticModel,
     constant: float,
@@ -178,14 +193,17 @@ def judge_frame(
 
     The champion is what serves now: its bytes come from the registry after their hash was checked.
     """
-    split = time_split(frame, loop)
+    split = time_split(frame, loop, last)
     matrix = feature_matrix(split.holdout, loop)
     entries = ledger_of(settings).entries(loop.loop)
     champion = fold(entries).champion_version
-    models, champion_end = {"candidate": model}, None
+    models, champion_end, champion_rows_end = {"candidate": model}, None, None
     if not is_first and champion is not None:
         models["champion"] = Registry(settings).model_bytes(loop.loop, champion, sha256_of(entries, champion))
-        champion_end = _train_end(entries, champion)
+        terms = offered(entries, champion).payload
+        # Like for like: where the champion's judged fit ended; what serves was fitted on all its rows.
+        champion_end = date.fromisoformat(terms["judged_train_end"])
+        champion_rows_end = date.fromisoformat(terms["serving_train_end"])
     scored = score_in_child(models, matrix)
     scores: dict[str, Any] = {name: result.scores for name, result in scored.items()}
     scores["constant"] = np.full(len(matrix), constant)
@@ -196,6 +214,7 @@ def judge_frame(
         eval_start=split.holdout_start,
         eval_end=split.holdout_end,
         champion_train_end=champion_end,
+        champion_rows_end=champion_rows_end,
         feature_columns=tuple(loop.features.columns),
         train_rows=len(split.train),
         overlapping_units=len(set(split.train["unit_id"]) & set(split.holdout["unit_id"])),
@@ -207,6 +226,7 @@ def judge_frame(
     return {
         **evaluation.to_json(),
         "facts": facts.evidence(),
+        "champion_version": None if is_first else champion,
         "promise": _promise(split.holdout, scores["candidate"], constant),
     }
 
@@ -227,65 +247,92 @@ def _promise(holdout: pd.DataFrame, scores: Any, training_rate: float) -> dict[s
     }
 
 
-def _train_end(entries: list[Any], version: int) -> date:
-    """Where the training rows of the champion's judged fit ended: like for like with the candidate's."""
-    offered = next(
-        e
-        for e in reversed(entries)
-        if (e.kind == "bootstrap" and e.payload["model_version"] == version)
-        or (e.kind == "rollout_started" and e.payload["challenger_version"] == version)
-    )
-    return date.fromisoformat(offered.payload["judged_train_end"])
-
-
-def _record_evaluation(settings: Settings, loop: Loop, job: Job, verdict: dict[str, Any]) -> None:
-    ledger_of(settings).append(
-        loop=loop.loop,
-        kind="evaluation",
-        key=f"evaluation:{job.request}",
-        as_of=job.as_of,
+def _record_evaluation(settings: Settings, loop: Loop, job: Job, verdict: dict[str, Any]) -> dict[str, Any]:
+    """Record the verdict of the job's request; what the ledger says of it (the first verdict stands)."""
+    entry = ledger_of(settings).append(
+        loop=loop.loop, kind="evaluation", key=f"evaluation:{job.request}", as_of=job.as_of,
         payload={**verdict, "request": job.request},
-    )
+    )  # fmt: skip
+    return entry.payload
 
 
 def offer(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
     """Register the candidate that passed; the first champion serves at once, any other goes on trial.
 
     The candidate was judged when fitted before the holdout; what is offered is the same recipe on all rows.
+    Offering again, at any later time, changes nothing: what serves follows from the ledger.
     """
     ledger = ledger_of(settings)
+    entries = ledger.entries(loop.loop)
+    known = next((e for e in entries if e.kind in OFFERS and e.payload["request"] == job.request), None)
+    if known is not None:
+        project(settings, loop)
+        version = known.payload.get("model_version") or known.payload["challenger_version"]
+        return {"offered": True, "version": int(version), "as_of": known.as_of}
     evaluation = ledger.find(loop.loop, f"evaluation:{job.request}")
-    if evaluation is None or evaluation.payload["verdict"] != "pass":
-        reason = (
-            "no evaluation is recorded"
-            if evaluation is None
-            else "; ".join(evaluation.payload["reasons"][:3])
+    state = fold(entries)
+    refusal = _why_not(job, evaluation, state)
+    if refusal is not None:
+        log(refusal)
+        return {"offered": False, "reason": refusal}
+    registered, recorded = _register(settings, loop, job, evaluation)
+    as_of = effective_as_of(read(settings, loop.loop, "partitions"), job.as_of)
+    if job.mode == "bootstrap":
+        adopt_bins(settings, loop, registered.version, job.read(settings, "profile")["bins"])
+        ledger.append(
+            loop=loop.loop, kind="bootstrap", key=job.request, as_of=as_of,
+            payload={**recorded, "model_version": registered.version, "owner": loop.owner.name,
+                     "approval": loop.approvals.bootstrap},
+        )  # fmt: skip
+    else:
+        _start_trial(
+            settings, loop, job, registered.version, int(state.champion_version or 0), recorded, as_of
         )
-        return {"offered": False, "reason": f"refused: {reason}"}
+    project(settings, loop)
+    log(f"version {registered.version} {'serves' if job.mode == 'bootstrap' else 'is on trial'}")
+    return {"offered": True, "version": registered.version, "as_of": as_of.isoformat()}
+
+
+def _why_not(job: Job, evaluation: Entry | None, state: LoopState) -> str | None:
+    """Why the candidate can't be offered, or None."""
+    if evaluation is None:
+        return "refused: no evaluation is recorded"
+    if evaluation.payload["verdict"] != "pass":
+        return "refused: " + "; ".join(evaluation.payload["reasons"][:3])
+    if job.mode == "bootstrap":
+        return None if state.champion_version is None else "refused: the loop has a champion"
+    if state.request is None or state.request.key != job.request:
+        return f"refused: request {job.request} is no longer open"
+    if state.rollout is not None:
+        return f"refused: rollout {state.rollout.experiment_id} is running; offer it again after its verdict"
+    if evaluation.payload["champion_version"] != state.champion_version:
+        return (
+            f"refused: it was judged against version {evaluation.payload['champion_version']}, "
+            f"version {state.champion_version} serves now"
+        )
+    return None
+
+
+def _register(
+    settings: Settings, loop: Loop, job: Job, evaluation: Entry | None
+) -> tuple[RegisteredModel, dict[str, Any]]:
     fitted, manifest = job.read(settings, "fit"), job.read(settings, "snapshot")
-    folder = job.folder(settings)
-    model = (folder / "model.json").read_bytes()
-    if hashlib.sha256(model).hexdigest() != fitted["model_sha256"]:
-        raise RuntimeError(
-            f"{folder / 'model.json'} is not what was fitted: clear fit_candidate and run it again"
-        )
-    registry = Registry(settings)
+    path = job.folder(settings) / "model.json"
+    model = path.read_bytes()
+    if evaluation is None or hashlib.sha256(model).hexdigest() != fitted["model_sha256"]:
+        raise RuntimeError(f"{path} is not what was fitted: clear fit_candidate and run it again")
     metrics = {
         f"{scorer}_{name}": value
         for scorer, values in evaluation.payload["metrics"].items()
         for name, value in values.items()
         if value is not None
     }
-    registered = registry.register(
-        loop=loop.loop,
-        request=job.request,
-        model_json=model,
-        inputs=loop.features.columns,
+    registered = Registry(settings).register(
+        loop=loop.loop, request=job.request, model_json=model, inputs=loop.features.columns,
         documents={"manifest": manifest, "fit": fitted, "profile": job.read(settings, "profile")},
-        params=loop.training.params,
-        metrics=metrics,
-    )
-    offered = {
+        params=loop.training.params, metrics=metrics,
+    )  # fmt: skip
+    return registered, {
         "request": job.request,
         "model_sha256": registered.sha256,
         "run_id": registered.run_id,
@@ -294,99 +341,27 @@ def offer(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
         "judged_train_end": fitted["train_end"],
         "evaluation": evaluation.hash,
     }
-    version = registered.version
-    if job.mode == "bootstrap":
-        _serve_first(settings, loop, job, registry, version, offered)
-    else:
-        _start_trial(settings, loop, job, registry, version, offered)
-    log(f"version {version} {'serves' if job.mode == 'bootstrap' else 'is on trial'}")
-    return {"offered": True, "version": version, "as_of": job.as_of.isoformat()}
-
-
-def _serve_first(
-    settings: Settings, loop: Loop, job: Job, registry: Registry, version: int, offered: dict[str, Any]
-) -> None:
-    adopt_bins(settings, loop, version, job.read(settings, "profile")["bins"])
-    key = job.request
-    ledger_of(settings).append(
-        loop=loop.loop,
-        kind="bootstrap",
-        key=key,
-        as_of=job.as_of,
-        actor=loop.owner.name,
-        payload={
-            **offered,
-            "model_version": version,
-            "owner": loop.owner.name,
-            "approval": loop.approvals.bootstrap,
-        },
-    )
-    registry.set_alias(loop.loop, "champion", version)
-    write_routing(settings, Routing(loop.loop, version, offered["model_sha256"], job.as_of, key))
 
 
 def _start_trial(
-    settings: Settings, loop: Loop, job: Job, registry: Registry, version: int, offered: dict[str, Any]
+    settings: Settings,
+    loop: Loop,
+    job: Job,
+    version: int,
+    champion: int,
+    recorded: dict[str, Any],
+    as_of: datetime,
 ) -> None:
-    ledger = ledger_of(settings)
-    entries = ledger.entries(loop.loop)
-    state = fold(entries)
     experiment_id = f"{loop.loop}-v{version}-{job.as_of:%Y%m%d}"
-    known = next((e for e in entries if e.key == f"rollout:{experiment_id}"), None)
-    if known is None and (state.rollout is not None or state.champion_version is None):
-        raise RuntimeError(
-            f"version {version} can't go on trial: "
-            + ("another rollout is running" if state.rollout else "no champion serves")
-        )
-    champion = int(known.payload["champion_version"]) if known else int(state.champion_version or 0)
-    shadow = loop.rollout.stages[0]
     with open_warehouse(settings, purpose=f"starting {experiment_id}") as warehouse, warehouse.transaction():
         warehouse.execute(
             "delete from ops.experiments where loop = ? and experiment_id = ?", (loop.loop, experiment_id)
         )
-        warehouse.append(
-            "ops.experiments",
-            pd.DataFrame(
-                [
-                    {
-                        "loop": loop.loop,
-                        "experiment_id": experiment_id,
-                        "champion_version": champion,
-                        "challenger_version": version,
-                    }
-                ]
-            ),
-        )
-    # The entry comes before alias and routing: a model that no entry names never has a share.
-    ledger.append(
-        loop=loop.loop,
-        kind="rollout_started",
-        key=f"rollout:{experiment_id}",
-        as_of=job.as_of,
-        payload={
-            **offered,
-            "experiment_id": experiment_id,
-            "champion_version": champion,
-            "challenger_version": version,
-            "stage": shadow.name,
-            "plan": loop.rollout.model_dump(),
-            "guardrails": [guardrail.model_dump() for guardrail in loop.guardrails],
-        },
-    )
-    registry.set_alias(loop.loop, "challenger", version)
-    entries = ledger.entries(loop.loop)
-    write_routing(
-        settings,
-        Routing(
-            loop.loop,
-            champion,
-            sha256_of(entries, champion),
-            job.as_of,
-            f"rollout:{experiment_id}",
-            experiment_id=experiment_id,
-            challenger_version=version,
-            challenger_sha256=offered["model_sha256"],
-            stage=shadow.name,
-            share=shadow.share,
-        ),
-    )
+        row = {"loop": loop.loop, "experiment_id": experiment_id, "champion_version": champion,
+               "challenger_version": version}  # fmt: skip
+        warehouse.append("ops.experiments", pd.DataFrame([row]))
+    ledger_of(settings).append(
+        loop=loop.loop, kind="rollout_started", key=f"rollout:{experiment_id}", as_of=as_of,
+        payload={**recorded, "experiment_id": experiment_id, "champion_version": champion,
+                 "challenger_version": version, "stage": loop.rollout.stages[0].name, "terms": terms_of(loop)},
+    )  # fmt: skip

@@ -82,7 +82,7 @@ def decide_retrain(loop: Loop, health: Health, history: TriggerHistory, as_of: d
             evidence,
         )
     tier, reason = due
-    obstacle = _obstacle(loop, tier, history, as_of)
+    obstacle = _obstacle(loop, history, as_of)
     if obstacle:
         return TriggerDecision(tier, "refuse", f"{reason}; refused: {obstacle}", evidence)
     return TriggerDecision(tier, "request", reason, evidence)
@@ -120,10 +120,10 @@ def _due(loop: Loop, health: Health, last_trained: datetime, as_of: datetime) ->
     return None
 
 
-def _obstacle(loop: Loop, tier: Tier, history: TriggerHistory, as_of: datetime) -> str | None:
+def _obstacle(loop: Loop, history: TriggerHistory, as_of: datetime) -> str | None:
     if history.open_request:
         return f"request {history.open_request} is still open; one at a time"
-    if history.running_rollout and tier != "urgent":
+    if history.running_rollout:
         return f"rollout {history.running_rollout} is running; its verdict comes first"
     cooldown = timedelta(days=loop.triggers.cooldown_days)
     if history.last_request_as_of is not None and as_of - history.last_request_as_of < cooldown:

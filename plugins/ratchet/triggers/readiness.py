@@ -49,7 +49,9 @@ def labels_ready(
 
     `maturity` is mon_label_maturity. Of the window's units, the share whose outcome is known or whose outcome
     window is closed at `as_of` must reach triggers.labels.min_mature_share, the labels in window
-    triggers.labels.min_rows, and no date may be missing.
+    triggers.labels.min_rows, and no date may be missing. Of the last `training.holdout_days`, the share of
+    units with an outcome must reach triggers.labels.min_labelled_share: a closed window without outcomes is
+    settled, but nothing can be judged on it.
 
     Raises:
         ValueError: the window is reversed, or a column is missing.
@@ -84,6 +86,17 @@ def labels_ready(
             False,
             f"{share:.1%} of {units:.0f} units of {window_start} to {window_end} are settled; "
             f"{needs.min_mature_share:.0%} are needed",
+            evidence,
+        )
+    recent = rows[rows["departure_date"] > window_end - timedelta(days=loop.training.holdout_days)]
+    due = float(recent["n_units"].sum())
+    known = float(recent["n_in_window"].sum()) / due if due else 0.0
+    evidence["labelled_share_of_holdout"] = known
+    if not known >= needs.min_labelled_share:
+        return Readiness(
+            False,
+            f"{known:.1%} of the holdout's {due:.0f} units have an outcome; {needs.min_labelled_share:.0%} are needed: "
+            "is the feed of outcomes complete?",
             evidence,
         )
     if not labels >= needs.min_rows:

@@ -1,0 +1,112 @@
+"""What serves is a projection of the ledger: aliases and routing file follow from its entries, nothing else.
+
+`project` may be called at any time and as often as one likes: after a crash between an entry and its effect,
+before each scoring run, or by repeating a task of an old run. It always ends in what the ledger says now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from ratchet.ledger.chain import Entry
+from ratchet.ledger.state import LoopState, Rollout, fold
+from ratchet.loop import Loop
+from ratchet.registry.models import Registry
+from ratchet.scoring.routing import Routing, RoutingError, read_routing, write_routing
+from ratchet.settings import Settings
+from ratchet.stages.records import ledger_of
+
+
+class NothingServes(RuntimeError):
+    """The ledger names no champion, or one that nobody offered."""
+
+
+def offered(entries: Sequence[Entry], version: int) -> Entry:
+    """The entry that offered `version`: the first champion's or its rollout's.
+
+    Raises:
+        NothingServes: no entry names it; it can't serve.
+    """
+    for entry in reversed(entries):
+        if entry.kind == "bootstrap" and entry.payload["model_version"] == version:
+            return entry
+        if entry.kind == "rollout_started" and entry.payload["challenger_version"] == version:
+            return entry
+    raise NothingServes(f"the ledger never offered version {version}")
+
+
+def sha256_of(entries: Sequence[Entry], version: int) -> str:
+    """SHA-256 of a version's model.json, as the ledger recorded it when it was offered."""
+    return str(offered(entries, version).payload["model_sha256"])
+
+
+def terms_of(loop: Loop) -> dict[str, Any]:
+    """The parts of a loop file that judge a rollout; they are fixed in the ledger when it starts."""
+    return loop.model_dump(
+        mode="json", include={"rollout", "guardrails", "metrics", "cohorts", "gates", "label", "prediction"}
+    )
+
+
+def loop_as_agreed(loop: Loop, entries: Sequence[Entry], rollout: Rollout) -> Loop:
+    """`loop` with the terms that were recorded when the rollout started: no later edit moves a boundary."""
+    started = offered(entries, rollout.challenger_version)
+    return Loop.model_validate({**loop.model_dump(mode="json"), **started.payload["terms"]})
+
+
+def routing_from(loop: Loop, entries: Sequence[Entry]) -> Routing:
+    """What serves by the ledger.
+
+    Raises:
+        NothingServes: there is no champion yet.
+    """
+    state: LoopState = fold(entries)
+    if state.champion_version is None or state.serving_as_of is None or state.serving_decision is None:
+        raise NothingServes(f"loop {loop.loop} has no champion; train one with mode bootstrap")
+    champion = state.champion_version
+    plain = Routing(
+        loop.loop, champion, sha256_of(entries, champion), state.serving_as_of, state.serving_decision
+    )
+    if state.rollout is None:
+        return plain
+    agreed = loop_as_agreed(loop, entries, state.rollout)
+    stage = agreed.rollout.stages[state.rollout.trial.stage_index]
+    challenger = state.rollout.challenger_version
+    return Routing(
+        loop.loop, champion, plain.champion_sha256, state.serving_as_of, state.serving_decision,
+        experiment_id=state.rollout.experiment_id, challenger_version=challenger,
+        challenger_sha256=sha256_of(entries, challenger), stage=stage.name, share=stage.share,
+    )  # fmt: skip
+
+
+def project(settings: Settings, loop: Loop) -> Routing:
+    """Bring aliases and routing file in line with the ledger; the routing in force.
+
+    Raises:
+        NothingServes: there is no champion yet.
+    """
+    routing = routing_from(loop, ledger_of(settings).entries(loop.loop))
+    registry = Registry(settings)
+    wanted = {"champion": routing.champion_version}
+    if routing.challenger_version is not None:
+        wanted["challenger"] = routing.challenger_version
+    found = registry.aliases(loop.loop)
+    if found.get("champion") != wanted["champion"]:
+        registry.set_alias(loop.loop, "champion", wanted["champion"])
+    if "challenger" in wanted and found.get("challenger") != wanted["challenger"]:
+        registry.set_alias(loop.loop, "challenger", wanted["challenger"])
+    if "challenger" not in wanted and "challenger" in found:
+        registry.drop_alias(loop.loop, "challenger")
+    try:
+        in_force: Routing | None = read_routing(settings, loop.loop)
+    except RoutingError:
+        in_force = None
+    if in_force != routing:
+        write_routing(settings, routing)
+    return routing
+
+
+def effective_as_of(built: dict[str, Any] | None, as_of: datetime) -> datetime:
+    """`as_of`, or the newest published build's if that is later: work on the past does not turn the clock back."""
+    return as_of if built is None else max(as_of, datetime.fromisoformat(built["as_of"]))
