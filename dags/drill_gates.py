@@ -11,17 +11,17 @@ can't be trusted, and `docs/runbooks/gate-blocked.md` says what to do. Start it 
 from __future__ import annotations
 
 from airflow.sdk import dag
-from airflow.timetables.interval import CronDataIntervalTimetable
 
 from ratchet.airflow.loops import declared_loops
 from ratchet.airflow.tasks import drill_gates
+from ratchet.airflow.timetable import SpanTimetable
 from ratchet_dags import defaults
 
 for loop in declared_loops():
 
     @dag(
         dag_id=f"{loop.loop}__drill_gates",
-        schedule=CronDataIntervalTimetable("0 6 * * 1", timezone="UTC"),
+        schedule=SpanTimetable("0 6 * * 1", loop.data_span.end),
         params={**defaults.RANGE, **defaults.AS_OF},
         **defaults.of(loop, __doc__, minutes=30),
     )

@@ -12,10 +12,10 @@ and nothing changes. The logical date is the received date: backfill it in the U
 from __future__ import annotations
 
 from airflow.sdk import dag
-from airflow.timetables.interval import CronDataIntervalTimetable
 
 from ratchet.airflow.loops import declared_loops
 from ratchet.airflow.tasks import gate_landing, hold_blocked, land_files
+from ratchet.airflow.timetable import SpanTimetable
 from ratchet_dags import defaults
 from ratchet_dags.assets import assets_of
 
@@ -24,7 +24,7 @@ for loop in declared_loops():
 
     @dag(
         dag_id=f"{loop.loop}__ingest_events",
-        schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+        schedule=SpanTimetable("0 0 * * *", loop.data_span.end),
         params=defaults.RANGE,
         **defaults.of(loop, __doc__, minutes=30),
     )

@@ -11,17 +11,17 @@ for byte but for the latency. It is never scheduled on an asset that it feeds.
 from __future__ import annotations
 
 from airflow.sdk import dag
-from airflow.timetables.interval import CronDataIntervalTimetable
 
 from ratchet.airflow.loops import declared_loops
 from ratchet.airflow.tasks import score_units
+from ratchet.airflow.timetable import SpanTimetable
 from ratchet_dags import defaults
 
 for loop in declared_loops():
 
     @dag(
         dag_id=f"{loop.loop}__score_batch",
-        schedule=CronDataIntervalTimetable("0 0 * * *", timezone="UTC"),
+        schedule=SpanTimetable("0 0 * * *", loop.data_span.end),
         params=defaults.RANGE,
         **defaults.of(loop, __doc__, minutes=20),
     )

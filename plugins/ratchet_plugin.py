@@ -12,6 +12,7 @@ import sys
 
 from airflow.plugins_manager import AirflowPlugin
 
+from ratchet.airflow.timetable import SpanTimetable
 from ratchet.settings import load_settings
 
 HEAVY = (
@@ -34,6 +35,7 @@ class RatchetPlugin(AirflowPlugin):
     """Ratchet in Airflow."""
 
     name = "ratchet"
+    timetables = [SpanTimetable]  # noqa: RUF012  (Airflow's own form)
 
 
 if load_settings().preload and "scheduler" in sys.argv:

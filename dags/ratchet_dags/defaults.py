@@ -52,11 +52,8 @@ APPLY = {
 def of(loop: Loop, doc: str | None, *, minutes: int) -> dict[str, Any]:
     """Keyword arguments of `@dag` for a stage of `loop`; a task may take `minutes` at most."""
     start = datetime.combine(loop.data_span.start, datetime.min.time(), tzinfo=UTC)
-    end = loop.data_span.end
     return {
         "start_date": start,
-        # A replayed past makes no runs for today: no timetable run starts after the span's end.
-        "end_date": None if end is None else datetime.combine(end, datetime.min.time(), tzinfo=UTC),
         "catchup": False,
         "max_active_runs": 1,
         "tags": ["ratchet", loop.loop],

@@ -32,8 +32,15 @@ LoopName = Annotated[str, typer.Option("--loop", help="Which loop.")]
 
 
 def _stop(message: str) -> typer.Exit:
-    Console(stderr=True).print(message, style="bold red", markup=False, highlight=False)
+    Console(stderr=True).print(message, style="bold red", markup=False, highlight=False, soft_wrap=True)
     return typer.Exit(1)
+
+
+def _prepared(settings: Settings) -> Settings:
+    """`settings`, if `ratchet setup` has run for them."""
+    if not (settings.home / "setup.json").exists():
+        raise _stop(f"nothing is set up in {settings.home}; run `make setup` or `make demo` first")
+    return settings
 
 
 def _loop(settings: Settings, name: str) -> Loop:
@@ -86,7 +93,7 @@ def ledger_verify() -> None:
     """Walk the hash chain; fails when an entry was changed, removed or reordered, or when there is none."""
     from ratchet.ledger.store import Ledger
 
-    result = Ledger(load_settings().ledger_url).verify()
+    result = Ledger(_prepared(load_settings()).ledger_url).verify()
     if not result.ok:
         raise _stop(f"the ledger is broken: {result.problem or 'it holds no entry'}")
     console.print(f"{result.entries} entries, chain intact, head {result.head[:16]}…")
@@ -102,8 +109,11 @@ def ledger_show(
     """The newest entries."""
     from ratchet.ledger.store import Ledger
 
-    settings = load_settings()
+    settings = _prepared(load_settings())
     _loop(settings, loop)
+    known = {entry.kind for entry in Ledger(settings.ledger_url).entries(loop)}
+    if kind is not None and kind not in known:
+        raise _stop(f"no entry is of kind {kind!r}; there are: {', '.join(sorted(known)) or 'none'}")
     for entry in Ledger(settings.ledger_url).entries(loop, [kind] if kind else [])[-last:]:
         told = entry.payload if full else entry.payload.get("reason") or entry.payload.get("reasons") or ""
         console.print(
@@ -245,7 +255,7 @@ def up(port: Annotated[int, typer.Option(help="Port of the Airflow UI.")] = 8080
 
     from ratchet.replay.services import ServiceFailed, free_port, running_airflow
 
-    settings = load_settings()
+    settings = _prepared(load_settings())
     try:
         with running_airflow(settings, free_port(port)) as url:
             console.print(f"Airflow is at {url} (this machine only). Ctrl-C ends it.")
@@ -262,7 +272,7 @@ def mlflow(port: Annotated[int, typer.Option(help="Port of the MLflow UI.")] = 5
     """Serve the MLflow UI on the present state until interrupted."""
     from ratchet.replay.services import airflow_environment, free_port
 
-    settings = load_settings()
+    settings = _prepared(load_settings())
     chosen = free_port(port)
     console.print(f"MLflow is at http://127.0.0.1:{chosen} (this machine only). Ctrl-C ends it.")
     command = [

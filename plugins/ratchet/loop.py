@@ -81,6 +81,9 @@ class Features(_Part):
         twice = sorted({c for c in self.columns if self.columns.count(c) > 1})
         if twice:
             raise ValueError(f"feature listed twice: {', '.join(twice)}; name each once")
+        for name, values in self.categorical.items():
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} lists a value twice; its position is the value's code")
         forbidden = sorted(set(self.columns) & set(self.never))
         if forbidden:
             raise ValueError(

@@ -82,10 +82,10 @@ def test_commands_and_paths_that_the_docs_name_exist() -> None:
     verbs = set(re.findall(r"`make ([a-z-]+)", text))
     assert len(verbs) >= 3
     assert all(re.search(rf"^{verb}:", makefile, flags=re.MULTILINE) for verb in verbs), verbs
-    commands = set(re.findall(r"`(?:\.venv/bin/)?ratchet ([a-z]+(?: (?:check|verify|show))?)", text))
+    commands = set(re.findall(r"`(?:\.venv/bin/)?ratchet ([a-z-]+(?: (?:check|verify|show))?)", text))
     assert len(commands) >= 3
     for command in commands:
-        assert f"def {command.replace(' ', '_')}(" in cli, f"ratchet {command}"
+        assert f"def {command.translate(str.maketrans(" -", "__"))}(" in cli, f"ratchet {command}"
     named = set(re.findall(r"`((?:plugins|dags|dbt|expectations|loops)/[\w./-]+)`", text))
     assert len(named) >= 5
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []

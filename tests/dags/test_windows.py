@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+from ratchet.loop import load_loop
+
+LOOP = load_loop(Path(__file__).parents[2] / "loops" / "flights.yml")
 
 
 def context(**kwargs: Any) -> dict[str, Any]:
@@ -16,10 +21,10 @@ def context(**kwargs: Any) -> dict[str, Any]:
 def test_a_range_wins_over_the_partition() -> None:
     from ratchet.airflow.windows import window_of
 
-    window = window_of(context(params={"start": "2013-05-14", "end": "2013-05-20"}))
+    window = window_of(context(params={"start": "2013-05-14", "end": "2013-05-20"}), LOOP)
     assert (window.start, window.end) == (date(2013, 5, 14), date(2013, 5, 20))
     assert window.as_of == datetime(2013, 5, 21)
-    own = window_of(context(data_interval_start=datetime(2013, 5, 14, tzinfo=UTC)))
+    own = window_of(context(data_interval_start=datetime(2013, 5, 14, tzinfo=UTC)), LOOP)
     assert (own.start, own.end) == (date(2013, 5, 14), date(2013, 5, 14))
 
 
@@ -31,6 +36,8 @@ def test_a_range_wins_over_the_partition() -> None:
         ({"start": "yesterday", "end": "2013-05-13"}, "is no date"),
         ({"start": "2013-05-14'; drop table raw.schedule; --", "end": "2013-05-14"}, "is no date"),
         ({}, "has no partition"),
+        ({"start": "2026-11-22", "end": "2026-11-22"}, "outside the data"),
+        ({"start": "2012-01-01", "end": "2013-01-01"}, "outside the data"),
     ],
 )
 def test_a_bad_window_is_named(params: dict[str, str], message: str) -> None:
@@ -39,7 +46,7 @@ def test_a_bad_window_is_named(params: dict[str, str], message: str) -> None:
     from ratchet.airflow.windows import window_of
 
     with pytest.raises(AirflowFailException, match=message):
-        window_of(context(params=params))
+        window_of(context(params=params), LOOP)
 
 
 def test_the_as_of_is_the_latest_events() -> None:

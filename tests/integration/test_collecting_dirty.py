@@ -66,7 +66,7 @@ def test_a_late_backfill_reaches_up_to_the_newest_build(settings: Settings) -> N
     dirty(settings, "outcomes", date(2013, 6, 1))
     taken = collect(settings, LOOP, datetime(2013, 6, 2), quiet)
     assert taken is not None
-    assert taken["from"] == "2013-05-22"
+    assert taken["from"] == "2013-05-04"
     assert taken["to"] == "2013-07-06", "35 days of features look back at that day"
 
 
@@ -108,10 +108,10 @@ def test_without_a_schedule_the_partitions_wait(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("source", "day", "first", "last"),
     [
-        ("outcomes", date(2013, 6, 1), date(2013, 5, 22), date(2013, 7, 6)),
-        ("feedback", date(2013, 6, 1), date(2013, 5, 22), date(2013, 6, 4)),
+        ("outcomes", date(2013, 6, 1), date(2013, 5, 4), date(2013, 7, 6)),
+        ("feedback", date(2013, 6, 1), date(2013, 5, 4), date(2013, 6, 4)),
         ("planes", date(2012, 12, 31), date(2013, 1, 1), date(2013, 8, 5)),
-        ("outcomes", date(2013, 8, 4), date(2013, 7, 25), date(2013, 8, 5)),
+        ("outcomes", date(2013, 8, 4), date(2013, 7, 7), date(2013, 8, 5)),
     ],
 )
 def test_reach(source: str, day: date, first: date, last: date) -> None:

@@ -38,6 +38,7 @@ def test_the_shipped_loops_are_valid() -> None:
         ("    - departure_hour", "    - dep_delay", "features", "only after the prediction"),
         ("    - departure_hour", "    - departure_weekday", "features", "listed twice"),
         ("dimensions: [origin, carrier]", "dimensions: [origin, dest]", "(file)", "no categorical feature"),
+        ("origin: [EWR, JFK, LGA]", "origin: [EWR, JFK, LGA, EWR]", "features", "lists a value twice"),
         ("influences_outcome: false", "influences_outcome: true", "(file)", "paired guardrail"),
         ("  redact_comments: true", "  redact_comments: false", "policy.privacy", ""),
     ],

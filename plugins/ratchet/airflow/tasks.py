@@ -46,8 +46,9 @@ def land_files(loop_name: str) -> dict[str, Any]:
     """Land the window's files of every source."""
     from ratchet.stages.ingest import land
 
-    window = windows.window_of(get_current_context())
-    return land(load_settings(), loop_named(loop_name), window.start, window.end, _log.info)
+    loop = loop_named(loop_name)
+    window = windows.window_of(get_current_context(), loop)
+    return land(load_settings(), loop, window.start, window.end, _log.info)
 
 
 @task
@@ -55,10 +56,9 @@ def gate_landing(loop_name: str) -> dict[str, Any]:
     """Judge the window's raw partitions; announce them when at least one is green."""
     from ratchet.stages.ingest import judge_landing
 
-    window = windows.window_of(get_current_context())
-    judged = judge_landing(
-        load_settings(), loop_named(loop_name), window.start, window.end, window.as_of, _log.info
-    )
+    loop = loop_named(loop_name)
+    window = windows.window_of(get_current_context(), loop)
+    judged = judge_landing(load_settings(), loop, window.start, window.end, window.as_of, _log.info)
     if judged["green"]:
         _announce(f"{loop_name}__raw_events", {"as_of": judged["as_of"]})
     return judged
@@ -191,8 +191,9 @@ def score_units(loop_name: str) -> dict[str, Any]:
     """Score the window's units with the arm's model and, silently, with the other."""
     from ratchet.stages.score import score
 
-    window = windows.window_of(get_current_context())
-    return score(load_settings(), loop_named(loop_name), window.start, window.end, _log.info)
+    loop = loop_named(loop_name)
+    window = windows.window_of(get_current_context(), loop)
+    return score(load_settings(), loop, window.start, window.end, _log.info)
 
 
 @task.short_circuit
@@ -222,7 +223,11 @@ def drill_gates(loop_name: str) -> dict[str, Any]:
     from ratchet.stages.drill import drill
 
     context = get_current_context()
-    as_of = windows.as_of(context) if context["params"].get("as_of") else windows.window_of(context).as_of
+    as_of = (
+        windows.as_of(context)
+        if context["params"].get("as_of")
+        else windows.window_of(context, loop_named(loop_name)).as_of
+    )
     drilled = drill(load_settings(), loop_named(loop_name), as_of, _log.info)
     if drilled["failed"]:
         raise AirflowFailException(f"the gates let through or misnamed: {', '.join(drilled['failed'])}")

@@ -8,9 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
+
+if TYPE_CHECKING:
+    from ratchet.loop import Loop
+
+#: Schedules are received some days before the data's first departure, answers some weeks after its last.
+MARGIN = timedelta(days=31)
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,30 @@ def _date(params: Mapping[str, Any], name: str) -> date:
     try:
         return date.fromisoformat(str(params[name]))
     except ValueError:
-        raise AirflowFailException(f"parameter {name}={params[name]!r} is no date; give YYYY-MM-DD") from None
+        raise AirflowFailException(
+            f"parameter {name}={params[name]!r} is no date; give one that exists, as YYYY-MM-DD"
+        ) from None
 
 
-def window_of(context: Mapping[str, Any]) -> Window:
-    """The run's range of received dates: its parameters `start` and `end`, else its partition."""
+def window_of(context: Mapping[str, Any], loop: Loop) -> Window:
+    """The run's range of received dates: its parameters `start` and `end`, else its partition.
+
+    Raises:
+        AirflowFailException: no range and no partition, a malformed or reversed range, or one beyond the data.
+    """
+    window = _window(context)
+    span = loop.data_span
+    first = span.start - MARGIN
+    last = date.max if span.end is None else span.end + MARGIN
+    if window.start < first or window.end > last:
+        raise AirflowFailException(
+            f"{window.start} to {window.end} lies outside the data of loop {loop.loop} ({span.start} to {span.end}); "
+            "give the parameters start and end"
+        )
+    return window
+
+
+def _window(context: Mapping[str, Any]) -> Window:
     params = context["params"]
     given = [name for name in ("start", "end") if params.get(name)]
     if len(given) == 1:

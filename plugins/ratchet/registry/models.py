@@ -176,7 +176,10 @@ class Registry:
     def _local(self, uri: str) -> Path:
         parsed = urlparse(uri)
         if parsed.scheme in ("", "file"):
-            return Path(unquote(parsed.path))
+            path = Path(unquote(parsed.path))
+            # The registry holds absolute paths; a state folder that was moved has the same tail. The hash decides.
+            moved = self._settings.artifacts_dir.joinpath(*path.parts[-3:])
+            return path if path.exists() or not moved.exists() else moved
         from mlflow.artifacts import download_artifacts
 
         return Path(download_artifacts(artifact_uri=uri, tracking_uri=self._settings.mlflow_uri))

@@ -13,8 +13,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -156,6 +157,7 @@ def running_airflow(settings: Settings, port: int, components: tuple[str, ...] =
     logs = settings.home / "logs" / "services"
     logs.mkdir(parents=True, exist_ok=True)
     environment, processes = airflow_environment(settings, port), {}
+    restore = _end_like_ctrl_c()
     try:
         for component in components:
             with (logs / f"{component}.log").open("ab") as log:
@@ -172,6 +174,22 @@ def running_airflow(settings: Settings, port: int, components: tuple[str, ...] =
         yield url
     finally:
         _stop(list(processes.values()))
+        restore()
+
+
+def _end_like_ctrl_c() -> Callable[[], None]:
+    """A kill or a closed terminal ends the block, and with it the processes; the call that undoes it."""
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    for number in before:
+        signal.signal(number, signal.default_int_handler)
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    return restore
 
 
 def _wait_until_healthy(url: str, processes: dict[str, subprocess.Popen[bytes]], logs: Path) -> None:

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
 
+import pandas as pd
+
 from ratchet.landing.land import land_range
 from ratchet.loop import Loop
+from ratchet.published import publish
 from ratchet.quality.gates import gate_landing
 from ratchet.settings import Settings
 from ratchet.stages.records import record_gate
@@ -45,5 +48,13 @@ def judge_landing(
     """Judge the range's raw partitions; the verdicts are kept and one ledger entry says how many of each."""
     with open_warehouse(settings, purpose=f"landing gate {loop.loop} {start}..{end}") as warehouse:
         report = gate_landing(loop, settings, warehouse, start, end, as_of)
+        blocked = warehouse.frame(
+            "select border, table_name, partition_date, reason from ops.partition_gates "
+            "where loop = ? and border = 'landing' and verdict = 'block' order by 2, 3",
+            (loop.loop,),
+        )
+    blocked["partition_date"] = pd.to_datetime(blocked["partition_date"]).dt.date.astype(str)
+    # Said at once: a landing without a green partition starts no build that would say it.
+    publish(settings, loop.loop, "landing", {"as_of": as_of, "blocked": blocked.to_dict("records")})
     summary = record_gate(settings, loop, report, f"landing:{start}:{end}", log)
     return {**summary, "as_of": as_of.isoformat()}

@@ -58,13 +58,8 @@ def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
             ("features", f"{features['green']} partitions visible, {features['first']} to {features['last']}")
         )
         lines.append(("dirty", f"{partitions['dirty']} partitions wait for a build"))
-        for item in partitions["blocked"][:10]:
-            lines.append(
-                (
-                    "blocked",
-                    f"{item['border']} {item['table_name']} {item['partition_date']}: {item['reason']}",
-                )
-            )
+    blocked = _blocked(partitions, read(settings, loop.loop, "landing"))
+    lines += [("blocked", text) for text in _grouped(blocked)]
     if health is not None:
         lines.append(("health", f"{health['status']} as of {health['as_of'][:10]}"))
     decisions = [
@@ -95,12 +90,32 @@ def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
             "as_of": partitions["as_of"],
             "dirty": partitions["dirty"],
             "visible": partitions["features"]["green"],
-            "blocked": partitions["blocked"],
+            "blocked": blocked,
         },
         "health": None if health is None else {"as_of": health["as_of"], "status": health["status"]},
         "lines": lines,
     }
     return dict(plain(found))
+
+
+def _blocked(partitions: dict[str, Any] | None, landing: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Blocked partitions: of the landing as last judged, of the features as last published."""
+    features = [item for item in (partitions or {}).get("blocked", []) if item["border"] == "features"]
+    return [*(landing or {}).get("blocked", []), *features]
+
+
+def _grouped(blocked: list[dict[str, Any]]) -> list[str]:
+    """One line a table and reason, with its dates."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for item in blocked:
+        groups.setdefault((item["border"], item["table_name"], item["reason"] or ""), []).append(
+            item["partition_date"]
+        )
+    lines = []
+    for (border, table, reason), days in groups.items():
+        dates = ", ".join(days[:3]) + (f" and {len(days) - 3} more" if len(days) > 3 else "")
+        lines.append(f"{border} {table} {dates}: {reason}")
+    return lines
 
 
 def _ledger_exists(settings: Settings) -> bool:
