@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
@@ -423,6 +424,11 @@ def test_results_are_kept_and_data_docs_are_built_from_them(
     assert index.exists()
     pages = list((settings.gx_dir / "data_docs").rglob("validations/**/*.html"))
     assert len(pages) == len(files)
+    links = re.findall(r'href="([^"]+)"', index.read_text(encoding="utf-8"))
+    assert sorted((index.parent / link).resolve() for link in links) == sorted(
+        page.resolve() for page in pages
+    )
+    assert "http" not in index.read_text(encoding="utf-8"), "the index needs no network"
     assert any("distinct stations" in p.read_text() or "unique_count" in p.read_text() for p in pages)
 
 

@@ -104,7 +104,7 @@ def show(console: Console, settings: Settings, loop: Loop, outcome: Outcome, air
     _show_time(console, settings, loop)
     console.print(
         "Look: [bold]make up[/] serves the Airflow UI on this state, [bold]make mlflow[/] the models, "
-        f"{settings.gx_dir / 'data_docs' / 'local_site' / 'index.html'} the gates' Data Docs.",
+        f"{settings.gx_dir / 'data_docs' / 'index.html'} the gates' Data Docs.",
         soft_wrap=True,
     )
     console.print("Ratings, tickets and telemetry are simulated; flights, weather and outcomes are real.")
