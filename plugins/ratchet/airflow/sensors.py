@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from ratchet.airflow import windows
-
-if TYPE_CHECKING:
-    from ratchet.stages.jobs import Wanted
 
 
 class ConditionSensor(BaseSensorOperator):
@@ -38,7 +33,7 @@ class ConditionSensor(BaseSensorOperator):
 
         settings, wanted = load_settings(), windows.wanted(context)
         try:
-            readiness = check(settings, loop_named(self.loop), self.condition, wanted_from(wanted))
+            readiness = check(settings, loop_named(self.loop), self.condition, windows.wanted_from(wanted))
         except JobClosed as closed:
             raise AirflowSkipException(str(closed)) from None
         if readiness.ready:
@@ -57,16 +52,3 @@ class ConditionSensor(BaseSensorOperator):
             raise AirflowSkipException(event["closed"])
         self.log.info("ready: %s", event["reason"])
         return event["reason"]
-
-
-def wanted_from(plain: Mapping[str, Any]) -> Wanted:
-    """The typed form of `windows.wanted`."""
-    from ratchet.stages.jobs import Wanted
-
-    as_of = plain["as_of"]
-    return Wanted(
-        mode=plain["mode"],
-        as_of=None if as_of is None else datetime.fromisoformat(as_of),
-        request=plain["request"],
-        is_dry=bool(plain["is_dry"]),
-    )

@@ -129,10 +129,11 @@ def decide_retrain(loop_name: str) -> dict[str, Any]:
 
 
 def _job(loop_name: str) -> Any:
-    from ratchet.airflow.sensors import wanted_from
     from ratchet.stages.jobs import job_for
 
-    return job_for(load_settings(), loop_named(loop_name), wanted_from(windows.wanted(get_current_context())))
+    return job_for(
+        load_settings(), loop_named(loop_name), windows.wanted_from(windows.wanted(get_current_context()))
+    )
 
 
 @task

@@ -37,7 +37,7 @@ class ConditionTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look every `poll_seconds`; one event, when the condition holds."""
         from ratchet.airflow.loops import loop_named
-        from ratchet.airflow.sensors import wanted_from
+        from ratchet.airflow.windows import wanted_from
         from ratchet.settings import load_settings
         from ratchet.stages.conditions import check
         from ratchet.stages.jobs import JobClosed

@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 if TYPE_CHECKING:
     from ratchet.loop import Loop
+    from ratchet.stages.jobs import Wanted
 
 #: Schedules are received some days before the data's first departure, answers some weeks after its last.
 MARGIN = timedelta(days=31)
@@ -119,3 +120,16 @@ def wanted(context: Mapping[str, Any]) -> dict[str, Any]:
         "request": requests[-1] if requests else None,
         "is_dry": is_dry(context),
     }
+
+
+def wanted_from(plain: Mapping[str, Any]) -> Wanted:
+    """The typed form of `windows.wanted`."""
+    from ratchet.stages.jobs import Wanted
+
+    as_of = plain["as_of"]
+    return Wanted(
+        mode=plain["mode"],
+        as_of=None if as_of is None else datetime.fromisoformat(as_of),
+        request=plain["request"],
+        is_dry=bool(plain["is_dry"]),
+    )
