@@ -6,7 +6,8 @@
 3. `hold_blocked` turns the run red when a partition was blocked; the green ones go on regardless.
 
 On failure nothing of the failed date is visible; retry the task. On a second run every row is a duplicate
-and nothing changes. The logical date is the received date: backfill it in the UI, or give a range.
+and nothing changes. The logical date is the received date: backfill it in the UI, or give a range. A run for
+one date lands the day before again, for files that came after that day's run.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@
 2. `decide_retrain` applies the loop file's trigger policy: routine, event or urgent; it opens one request
    at most, and writes each request and refusal to the ledger with its evidence.
 
+A run by hand measures only, unless its parameter `apply` is set.
+
 On failure nothing is decided; retry. On a second run for the same as-of the first decision stands.
 """
 
@@ -22,7 +24,7 @@ for loop in declared_loops():
     @dag(
         dag_id=f"{loop.loop}__monitor_model",
         schedule=[assets.judgeable],
-        params=defaults.AS_OF,
+        params={**defaults.AS_OF, **defaults.APPLY},
         **defaults.of(loop, __doc__, minutes=20),
     )
     def monitor_model() -> None:

@@ -4,8 +4,8 @@
    fractional hashing, scores with the arm's model and, silently, with the other, and leaves prediction files
    for `ingest_events`.
 
-On failure no file of the failed date is left; retry. On a second run the same files are written again, byte
-for byte but for the latency. It is never scheduled on an asset that it feeds.
+It waits, by retrying, until the window's features are built. On a second run only units without a prediction
+are scored: one that was made stands. It is never scheduled on an asset that it feeds.
 """
 
 from __future__ import annotations

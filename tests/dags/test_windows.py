@@ -70,12 +70,27 @@ def test_the_as_of_is_the_latest_events() -> None:
     ("run_type", "apply", "dry"),
     [
         ("manual", False, True),
+        ("asset_materialization", False, True),
         ("manual", True, False),
         ("asset_triggered", False, False),
         ("scheduled", False, False),
     ],
 )
 def test_a_run_by_hand_is_dry_unless_asked(run_type: str, apply: bool, dry: bool) -> None:
+    """With the run type that a task really sees: an enumeration, whose text is not its value."""
+    from airflow.sdk.api.datamodels._generated import DagRunType
+
     from ratchet.airflow.windows import is_dry
 
-    assert is_dry(context(params={"apply": apply}, dag_run=SimpleNamespace(run_type=run_type))) is dry
+    run = SimpleNamespace(run_type=DagRunType(run_type))
+    assert is_dry(context(params={"apply": apply}, dag_run=run)) is dry
+
+
+def test_a_partition_takes_the_day_before_with_it() -> None:
+    from ratchet.airflow.windows import window_of
+
+    own = context(data_interval_start=datetime(2013, 5, 14, tzinfo=UTC))
+    window = window_of(own, LOOP, days_before=1)
+    assert (window.start, window.end) == (date(2013, 5, 13), date(2013, 5, 14))
+    given = context(params={"start": "2013-05-14", "end": "2013-05-14"})
+    assert window_of(given, LOOP, days_before=1).start == date(2013, 5, 14)

@@ -15,6 +15,7 @@ from ratchet.experiment.state import Verdict
 from ratchet.ledger.state import fold
 from ratchet.ledger.store import Ledger, migrate
 from ratchet.loop import load_loop
+from ratchet.published import publish
 from ratchet.registry.models import Registry
 from ratchet.scoring.routing import read_routing
 from ratchet.settings import load_settings
@@ -241,6 +242,23 @@ def test_the_terms_are_those_of_the_start(installation: Installation) -> None:
         patch.setattr(stage, "_publish_comparison", lambda *_: None)
         stage.decide(installation.settings, edited, datetime(2013, 6, 25), said.append)
     assert any("the terms it started with" in line for line in said)
+
+
+def test_an_edit_that_contradicts_the_old_terms_stops_nothing(installation: Installation) -> None:
+    edited = installation.loop.model_copy(
+        update={"policy": installation.loop.policy.model_copy(update={"max_challenger_share": 0.1})}
+    )
+    assert serving.project(installation.settings, edited).champion_version == 1
+
+
+def test_an_old_as_of_takes_effect_now(installation: Installation) -> None:
+    """On-call repeats an old run: the stage starts when it is applied, and the ledger stays readable."""
+    publish(installation.settings, "flights", "partitions", {"as_of": datetime(2013, 7, 16)})
+    installation.decide("advance")
+    stage.apply(installation.settings, installation.loop, DECISION, STARTED, quiet)
+    rollout = fold(installation.ledger.entries("flights")).rollout
+    assert rollout is not None
+    assert rollout.trial.stage_started_on.isoformat() == "2013-07-16"
 
 
 def test_an_advance_that_died_is_not_applied_before_the_newer_days(installation: Installation) -> None:

@@ -7,7 +7,7 @@ dates only.
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.sdk import get_current_context, task
@@ -47,7 +47,7 @@ def land_files(loop_name: str) -> dict[str, Any]:
     from ratchet.stages.ingest import land
 
     loop = loop_named(loop_name)
-    window = windows.window_of(get_current_context(), loop)
+    window = windows.window_of(get_current_context(), loop, days_before=1)
     return land(load_settings(), loop, window.start, window.end, _log.info)
 
 
@@ -57,7 +57,7 @@ def gate_landing(loop_name: str) -> dict[str, Any]:
     from ratchet.stages.ingest import judge_landing
 
     loop = loop_named(loop_name)
-    window = windows.window_of(get_current_context(), loop)
+    window = windows.window_of(get_current_context(), loop, days_before=1)
     judged = judge_landing(load_settings(), loop, window.start, window.end, window.as_of, _log.info)
     if judged["green"]:
         _announce(f"{loop_name}__raw_events", {"as_of": judged["as_of"]})
@@ -118,7 +118,12 @@ def decide_retrain(loop_name: str) -> dict[str, Any]:
     """Apply the trigger policy; announce the request it opens."""
     from ratchet.stages.monitor import decide
 
-    as_of = windows.as_of(get_current_context())
+    context = get_current_context()
+    as_of = windows.as_of(context)
+    if windows.is_dry(context):
+        raise AirflowSkipException(
+            "a run by hand decides nothing and starts nothing; set the parameter apply"
+        )
     decided = decide(load_settings(), loop_named(loop_name), as_of, _log.info)
     _stamp(f"{loop_name}__health", {"as_of": as_of.isoformat()})
     if decided["request"]:
@@ -187,14 +192,19 @@ def offer_challenger(loop_name: str) -> dict[str, Any]:
     return offered
 
 
-@task
+@task(retries=36, retry_delay=timedelta(minutes=10))
 def score_units(loop_name: str) -> dict[str, Any]:
     """Score the window's units with the arm's model and, silently, with the other."""
-    from ratchet.stages.score import score
+    from ratchet.stages.score import NotBuilt, score
 
     loop = loop_named(loop_name)
     window = windows.window_of(get_current_context(), loop)
-    return score(load_settings(), loop, window.start, window.end, _log.info)
+    try:
+        return score(load_settings(), loop, window.start, window.end, _log.info)
+    except NotBuilt:
+        raise  # the only failure that a later try mends
+    except Exception as failed:
+        raise AirflowFailException(f"{type(failed).__name__}: {failed}") from failed
 
 
 @task.short_circuit

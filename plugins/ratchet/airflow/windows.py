@@ -41,13 +41,18 @@ def _date(params: Mapping[str, Any], name: str) -> date:
         ) from None
 
 
-def window_of(context: Mapping[str, Any], loop: Loop) -> Window:
+def window_of(context: Mapping[str, Any], loop: Loop, *, days_before: int = 0) -> Window:
     """The run's range of received dates: its parameters `start` and `end`, else its partition.
+
+    `days_before` widens a partition's window to earlier days: files of a day that came after its run, the
+    predictions made on it among them, are landed with the next one.
 
     Raises:
         AirflowFailException: no range and no partition, a malformed or reversed range, or one beyond the data.
     """
     window = _window(context)
+    if not context["params"].get("start"):
+        window = Window(window.start - timedelta(days=days_before), window.end)
     span = loop.data_span
     first = span.start - MARGIN
     last = date.max if span.end is None else span.end + MARGIN
@@ -102,7 +107,9 @@ def as_of(context: Mapping[str, Any]) -> datetime:
 
 def is_dry(context: Mapping[str, Any]) -> bool:
     """Whether the run must not change what users get: started by hand, without the parameter `apply`."""
-    return str(context["dag_run"].run_type) == "manual" and not context["params"].get("apply", False)
+    kind = context["dag_run"].run_type
+    by_itself = getattr(kind, "value", kind) in ("scheduled", "asset_triggered")
+    return not by_itself and not context["params"].get("apply", False)
 
 
 def wanted(context: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class AirflowApi:
         return [f"{e['filename']}: {e['stack_trace'].strip().splitlines()[-1]}" for e in errors]
 
     def start(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> Run:
-        """Start a run; a run of this id that exists is left as it is."""
+        """Start a run; one of this id that exists is left as it is, or repeated from where it failed."""
         path = f"/dags/{dag_id}/dagRuns"
         answer = self._session.post(
             f"{self.url}/api/v2{path}",
@@ -83,7 +83,11 @@ class AirflowApi:
             timeout=30,
         )
         if answer.status_code == 409:
-            return Run(dag_id, run_id, self._call("GET", f"{path}/{run_id}")["state"])
+            state = self._call("GET", f"{path}/{run_id}")["state"]
+            if state == "failed":  # left by a replay that stopped: its tasks may be repeated
+                self._call("POST", f"{path}/{run_id}/clear", json={"dry_run": False, "only_failed": True})
+                state = "queued"
+            return Run(dag_id, run_id, state)
         if not answer.ok:
             raise AirflowError(f"{dag_id} could not be started: {answer.status_code} {answer.text[:500]}")
         return Run(dag_id, run_id, answer.json()["state"])

@@ -246,7 +246,10 @@ class Replay:
             time.sleep(0.25)
 
     def _raise_on_failure(self) -> None:
-        for run in self.api.runs(("failed",)):
+        failed_runs = self.api.runs(("failed",))
+        # A run that failed before this replay and was repeated counts again once it fails again.
+        self._failed_before &= {run.run_id for run in failed_runs}
+        for run in failed_runs:
             if run.run_id in self._failed_before:
                 continue
             failed = [task for task, state in self.api.tasks(run).items() if state == "failed"]

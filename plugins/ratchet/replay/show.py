@@ -16,6 +16,7 @@ from ratchet.replay.driver import Replay, ReplayStopped
 from ratchet.replay.services import ServiceFailed, free_port, running_airflow
 from ratchet.replay.summary import PLANTED, outcome_of, show
 from ratchet.settings import Settings
+from ratchet.stages.serving import loop_as_agreed
 
 #: The replay needs a history to train on, and a full last week.
 EARLIEST = date(2013, 3, 5)
@@ -45,12 +46,14 @@ class Bar:
         self._progress.stop()
 
     def _serving(self) -> str:
-        state = fold(Ledger(self._settings.ledger_url).entries(self._loop.loop))
+        entries = Ledger(self._settings.ledger_url).entries(self._loop.loop)
+        state = fold(entries)
         if state.champion_version is None:
             return "no champion yet"
         text = f"champion v{state.champion_version}"
         if state.rollout is not None:
-            stage = self._loop.rollout.stages[state.rollout.trial.stage_index]
+            agreed = loop_as_agreed(self._loop, entries, state.rollout)
+            stage = agreed.rollout.stages[state.rollout.trial.stage_index]
             text += f", challenger v{state.rollout.challenger_version} in {stage.name} ({stage.share:.0%})"
         return text
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -31,7 +31,7 @@ def collect(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     before they are judged anew. None when there is nothing to build.
     """
     name = loop.loop
-    as_of = effective_as_of(read_summary(settings, name, "partitions"), as_of)
+    as_of = _build_as_of(settings, loop, as_of)
     purpose = f"collecting dirty partitions of {name}"
     with open_warehouse(settings, purpose=purpose) as warehouse, warehouse.transaction():
         warehouse.execute(
@@ -68,6 +68,17 @@ def collect(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
         "from": dates[0].isoformat(),
         "to": dates[-1].isoformat(),
     }
+
+
+def _build_as_of(settings: Settings, loop: Loop, as_of: datetime) -> datetime:
+    """The time that a build is made at: not before the newest one, not after the end of what has landed."""
+    with open_warehouse(settings, purpose=f"as-of of {loop.loop}") as warehouse:
+        last = warehouse.scalar("select max(received_date) from ops.landings where loop = ?", (loop.loop,))
+    if last is not None:
+        as_of = min(
+            as_of, datetime.combine(pd.Timestamp(last).date() + timedelta(days=1), datetime.min.time())
+        )
+    return effective_as_of(read_summary(settings, loop.loop, "partitions"), as_of)
 
 
 def _has_schedule(warehouse: Warehouse, loop: Loop) -> bool:
@@ -130,6 +141,13 @@ def rebuild(settings: Settings, loop: Loop, log: Log) -> dict[str, Any]:
         known = _known_departures(warehouse, loop)
         if known is None or built is None:
             raise WarehouseError("nothing was built yet: land a history first (ingest_events)")
+        unfinished = warehouse.scalar(
+            "select count(*) from ops.building_partitions where loop = ?", (loop.loop,)
+        )
+        if unfinished:
+            raise WarehouseError(
+                f"a build took {unfinished} partitions and did not end: clear build_models of its run first"
+            )
         as_of = datetime.fromisoformat(built["as_of"])
         dates = reach_of(loop, [(source, known[0]) for source in loop.sources], *known, as_of)
         write_scope(warehouse, loop, dates, as_of, includes_features=True)
@@ -141,7 +159,7 @@ def rebuild(settings: Settings, loop: Loop, log: Log) -> dict[str, Any]:
 
 def judge_features(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str, Any]:
     """Judge the feature partitions of the running build."""
-    as_of = effective_as_of(read_summary(settings, loop.loop, "partitions"), as_of)
+    as_of = _build_as_of(settings, loop, as_of)
     with open_warehouse(settings, purpose=f"feature gate of {loop.loop}") as warehouse:
         scope = warehouse.frame(
             "select departure_date from ops.build_scope where loop = ? and includes_features order by 1",
@@ -161,8 +179,10 @@ def publish(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     `judgeable` says whether predictions, answers or outcomes of predictions were among it.
     """
     name = loop.loop
-    as_of = effective_as_of(read_summary(settings, name, "partitions"), as_of)
-    with open_warehouse(settings, purpose=f"publishing {name}") as warehouse:
+    as_of = _build_as_of(settings, loop, as_of)
+    # One transaction around all of it: what was taken is only forgotten once it is published, so that a retry
+    # still knows whether predictions were among it.
+    with open_warehouse(settings, purpose=f"publishing {name}") as warehouse, warehouse.transaction():
         taken = set(
             warehouse.frame("select distinct source from ops.building_partitions where loop = ?", (name,))[
                 "source"
@@ -175,8 +195,10 @@ def publish(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
             "from monitoring.mon_label_maturity where loop = ? order by 1",
             (name,),
         )
-    maturity["departure_date"] = pd.to_datetime(maturity["departure_date"]).dt.date.astype(str)
-    publish_summary(settings, name, "label_maturity", {"as_of": as_of, "days": maturity.to_dict("records")})
+        maturity["departure_date"] = pd.to_datetime(maturity["departure_date"]).dt.date.astype(str)
+        publish_summary(
+            settings, name, "label_maturity", {"as_of": as_of, "days": maturity.to_dict("records")}
+        )
     log(
         f"{summary['features']['green']} feature partitions are visible, {summary['features']['blocked']} are not"
     )

@@ -5,7 +5,7 @@ Never opens the warehouse: a sensor that looks every second must not hold a buil
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pandas as pd
 
@@ -38,8 +38,9 @@ def check(settings: Settings, loop: Loop, condition: str, wanted: Wanted) -> Rea
         raise
     except NoJob as missing:
         return Readiness(False, str(missing))
+    requested = _request(settings, loop, wanted, job)
     if condition == "request":
-        return _request(settings, loop, wanted, job)
+        return requested
     published = read(settings, loop.loop, "partitions")
     if published is None:
         return Readiness(False, "no build was published yet")
@@ -50,11 +51,13 @@ def check(settings: Settings, loop: Loop, condition: str, wanted: Wanted) -> Rea
             return Readiness(False, "no build has published the labels' maturity yet")
         built = datetime.fromisoformat(published["as_of"])
         return labels_ready(loop, pd.DataFrame(maturity), start, end, built)
+    # The holdout's labels must be complete, those received last included; older holes were accepted before.
+    since = end - timedelta(days=loop.training.holdout_days)
     held = [
         f"{item['table_name']} {item['partition_date']}"
         for item in published.get("blocked", ())
         if item["border"] == "landing" and item["table_name"] in LABEL_SOURCES
-        and start.isoformat() <= item["partition_date"] <= end.isoformat()
+        and since.isoformat() <= item["partition_date"] < job.as_of.date().isoformat()
     ]  # fmt: skip
     if held:
         return Readiness(False, f"the landing gate holds {', '.join(held[:5])}")

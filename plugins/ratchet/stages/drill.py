@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
 
 import pandas as pd
 
+from ratchet.ledger.chain import canonical, plain
 from ratchet.loop import Loop
 from ratchet.quality.gates import gate_training
 from ratchet.settings import Settings
@@ -75,10 +77,11 @@ def drill(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str
     failed = [
         r["kind"] for r in results if r["verdict"] != "refuse" or r["expected_gate"] not in r["refused_by"]
     ]
+    digest = hashlib.sha256(canonical(plain(results)).encode()).hexdigest()[:12]
     ledger_of(settings).append(
         loop=loop.loop,
         kind="drill",
-        key=job.request,
+        key=f"{job.request}:{digest}",
         as_of=as_of,
         payload={"plants": results, "failed": failed},
     )

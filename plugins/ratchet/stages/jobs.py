@@ -53,6 +53,11 @@ class Job:
     request: str
     as_of: datetime
 
+    @property
+    def is_dry(self) -> bool:
+        """Whether the job answers no request: it is tried, and nothing of it is recorded as a decision."""
+        return self.request.startswith("dry:")
+
     def folder(self, settings: Settings) -> Path:
         """Where the job's files lie."""
         return settings.candidates_dir / self.loop / re.sub(r"[^0-9A-Za-z_-]", "-", self.request)

@@ -10,7 +10,7 @@ from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import LoopState, fold
 from ratchet.loop import Loop
 from ratchet.monitoring.health import Health, ReferenceQuality, assess_health
-from ratchet.published import publish
+from ratchet.published import publish, read
 from ratchet.settings import Settings
 from ratchet.stages.records import ledger_of
 from ratchet.triggers.policy import TriggerHistory, decide_retrain
@@ -32,6 +32,9 @@ def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     state = fold(entries)
     if state.champion_version is None:
         raise NotMeasured(f"loop {loop.loop} has no champion: there is nothing to monitor")
+    built = read(settings, loop.loop, "partitions")
+    if built is None or as_of.isoformat() > built["as_of"]:
+        raise NotMeasured(f"nothing was built as of {as_of}: build the warehouse first")
     newest = max((e.as_of for e in entries if e.kind == "health"), default="")
     if as_of.isoformat() < newest:
         raise NotMeasured(f"health was measured as of {newest}: the past is not judged with today's champion")

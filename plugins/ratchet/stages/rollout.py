@@ -23,7 +23,7 @@ from ratchet.stages.comparison import compare
 from ratchet.stages.jobs import end_of_day, last_complete_day
 from ratchet.stages.profiles import adopt_profile
 from ratchet.stages.records import ledger_of
-from ratchet.stages.serving import loop_as_agreed, project, terms_of
+from ratchet.stages.serving import effective_as_of, loop_as_agreed, project, terms_of
 from ratchet.warehouse.duckdb import open_warehouse
 
 Log = Callable[[str], None]
@@ -51,6 +51,9 @@ def decide(
         if not is_dry:
             _publish(settings, loop, entries, as_of)
         return None
+    built = read(settings, loop.loop, "partitions")
+    if built is not None and as_of.isoformat() > built["as_of"]:
+        raise NoDecision(f"nothing was built as of {as_of}: the newest build is as of {built['as_of']}")
     agreed = loop_as_agreed(loop, entries, rollout)
     if terms_of(agreed) != terms_of(loop):
         log("the loop file was changed since the rollout started; it is judged by the terms it started with")
@@ -141,6 +144,10 @@ def apply(settings: Settings, loop: Loop, decision: str, as_of: datetime, log: L
     entry = next((e for e in entries if e.key == decision and e.kind == "rollout_decision"), None)
     if entry is None or not entry.payload["to_apply"]:
         raise NoDecision(f"the ledger has no decision {decision!r} to carry out; decide_rollout writes it")
+    # What takes effect does so from now on, whatever as-of an old run carries.
+    as_of = max(
+        effective_as_of(read(settings, loop.loop, "partitions"), as_of), datetime.fromisoformat(entry.as_of)
+    )
     applied = next((e for e in entries if e.key == f"applied:{decision}"), None)
     again = applied is not None
     if applied is None:
@@ -149,8 +156,9 @@ def apply(settings: Settings, loop: Loop, decision: str, as_of: datetime, log: L
             raise NoDecision(f"{decision!r} does not wait to be carried out")
         applied = _append_applied(settings, loop, entry, entries, rollout, as_of)
     routing = project(settings, loop)
-    if applied.payload["action"] == "promote":
-        adopt_profile(settings, loop, entries, int(applied.payload["challenger_version"]))
+    promoted = int(applied.payload["challenger_version"])
+    if applied.payload["action"] == "promote" and routing.champion_version == promoted:
+        adopt_profile(settings, loop, entries, promoted)
     log(
         f"{applied.payload['action']}: version {routing.champion_version} serves, "
         f"share of the challenger {routing.share:.0%}"

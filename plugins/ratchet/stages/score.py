@@ -15,9 +15,9 @@ import pandas as pd
 
 from ratchet.experiment.assignment import assign
 from ratchet.loop import Loop
-from ratchet.published import write_atomically
-from ratchet.registry.models import Registry
-from ratchet.scoring.child import Scored, score_in_child
+from ratchet.published import read, write_atomically
+from ratchet.registry.models import ArtifactRefused, Registry
+from ratchet.scoring.child import Scored, ScoringFailed, score_in_child
 from ratchet.scoring.routing import Routing
 from ratchet.settings import Settings
 from ratchet.stages.serving import project
@@ -29,6 +29,10 @@ Log = Callable[[str], None]
 DELIVERY = timedelta(seconds=1)
 
 
+class NotBuilt(RuntimeError):
+    """The window's features are not there yet; a later try finds them."""
+
+
 def score(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> dict[str, Any]:
     """Score every unit whose prediction is due from `start` to `end` (UTC days, both inclusive).
 
@@ -38,10 +42,15 @@ def score(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> d
 
     Raises:
         NothingServes: there is no champion yet.
-        ArtifactRefused: a model is not the one that the ledger recorded.
-        ScoringFailed: a model crashed, hung, or gave scores that are not numbers in [0, 1].
+        NotBuilt: the newest build ends before the window does.
+        ArtifactRefused: the champion is not the one that the ledger recorded.
+        ScoringFailed: the champion crashed, hung, or gave scores that are not numbers in [0, 1].
     """
     routing = project(settings, loop)
+    built = read(settings, loop.loop, "partitions")
+    # Features of the window's last hours may need rows received in them.
+    if built is None or built["as_of"] < datetime.combine(end + timedelta(days=1), clock.min).isoformat():
+        raise NotBuilt(f"features are not built up to the end of {end}: scoring waits for the build")
     window = (datetime.combine(start, clock.min), datetime.combine(end + timedelta(days=1), clock.min))
     with open_warehouse(settings, purpose=f"scoring {loop.loop} {start}..{end}", read_only=True) as warehouse:
         columns = ", ".join(loop.features.columns)
@@ -66,7 +75,7 @@ def score(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> d
         f"{len(units)} units are due, {len(known)} have their prediction, {hidden} wait for a green gate, {late} were "
         f"due before {routing.decided_as_of}, when the present routing came into force, and get none"
     )
-    rows = _score_units(settings, loop, routing, fresh)
+    rows = _score_units(settings, loop, routing, fresh, log)
     files = _write(settings, loop, rows)
     arms = rows.loc[rows["is_served"], "arm"].value_counts().to_dict() if len(rows) else {}
     log(f"scored {len(fresh)} units into {files} files; served by arm: {arms}")
@@ -82,23 +91,30 @@ def score(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> d
     }
 
 
-def _score_units(settings: Settings, loop: Loop, routing: Routing, units: pd.DataFrame) -> pd.DataFrame:
+def _score_units(
+    settings: Settings, loop: Loop, routing: Routing, units: pd.DataFrame, log: Log
+) -> pd.DataFrame:
     """Prediction rows: the served one of each unit and, during a rollout, the silent one of the other model."""
     if units.empty:
         return pd.DataFrame(columns=["is_served", "arm"])
     registry = Registry(settings)
     models = {"champion": registry.model_bytes(loop.loop, routing.champion_version, routing.champion_sha256)}
+    matrix = feature_matrix(units, loop)
+    scored = score_in_child(models, matrix)
     if routing.challenger_version is not None and routing.challenger_sha256 is not None:
-        models["challenger"] = registry.model_bytes(
-            loop.loop, routing.challenger_version, routing.challenger_sha256
-        )
-    scored = score_in_child(models, feature_matrix(units, loop))
+        # A challenger that can't score must not take the champion down: everyone gets the champion, and the
+        # rollout, which then lacks its silent scores, holds.
+        try:
+            content = registry.model_bytes(loop.loop, routing.challenger_version, routing.challenger_sha256)
+            scored |= score_in_child({"challenger": content}, matrix)
+        except (ArtifactRefused, ScoringFailed) as failed:
+            log(f"the challenger gives no scores, the champion serves all: {failed}")
     ids = units["unit_id"].astype(str).tolist()
     if routing.experiment_id is None:
         arms = np.array(["champion"] * len(ids), dtype=object)
     else:
         arms = assign(ids, routing.flag_key(), routing.variants())
-    served_by_challenger = arms == "challenger"
+    served_by_challenger = (arms == "challenger") & ("challenger" in scored)
     parts = [
         _rows(loop, routing, units, arms, scored["champion"], routing.champion_version, ~served_by_challenger)
     ]

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import LoopState, Rollout, fold
 from ratchet.loop import Loop
@@ -51,8 +53,13 @@ def terms_of(loop: Loop) -> dict[str, Any]:
 
 def loop_as_agreed(loop: Loop, entries: Sequence[Entry], rollout: Rollout) -> Loop:
     """`loop` with the terms that were recorded when the rollout started: no later edit moves a boundary."""
-    started = offered(entries, rollout.challenger_version)
-    return Loop.model_validate({**loop.model_dump(mode="json"), **started.payload["terms"]})
+    terms = offered(entries, rollout.challenger_version).payload["terms"]
+    # Part by part: that the edited file and the old terms would not make one valid file must not stop scoring.
+    fixed = {}
+    for name, value in terms.items():
+        declared: Any = Loop.model_fields[name].annotation
+        fixed[name] = TypeAdapter(declared).validate_python(value)
+    return loop.model_copy(update=fixed)
 
 
 def routing_from(loop: Loop, entries: Sequence[Entry]) -> Routing:

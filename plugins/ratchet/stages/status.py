@@ -12,6 +12,7 @@ from ratchet.settings import Settings
 from ratchet.stages.conditions import CONDITIONS, check
 from ratchet.stages.jobs import Wanted
 from ratchet.stages.records import ledger_of
+from ratchet.stages.serving import loop_as_agreed
 
 
 def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
@@ -28,7 +29,8 @@ def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
     if state.rollout is None:
         lines.append(("on trial", "nothing"))
     else:
-        stage = loop.rollout.stages[state.rollout.trial.stage_index]
+        agreed = loop_as_agreed(loop, entries, state.rollout)
+        stage = agreed.rollout.stages[state.rollout.trial.stage_index]
         lines.append(
             (
                 "on trial",

@@ -119,13 +119,14 @@ def fit(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
     # The version is not known before the registry gives it; the profile is adopted under it.
     bins = reference_bins(frame, loop, 0).astype(object)
     job.write(settings, "profile", {"bins": bins.where(bins.notna(), None).to_dict("records")})
-    ledger_of(settings).append(
-        loop=loop.loop,
-        kind="training",
-        key=f"training:{job.request}",
-        as_of=job.as_of,
-        payload={**document, "request": job.request, "snapshot_sha256": manifest["sha256"]},
-    )
+    if not job.is_dry:
+        ledger_of(settings).append(
+            loop=loop.loop,
+            kind="training",
+            key=f"training:{job.request}",
+            as_of=job.as_of,
+            payload={**document, "request": job.request, "snapshot_sha256": manifest["sha256"]},
+        )
     return {"model_sha256": document["model_sha256"], "rows": len(frame), "train_end": document["train_end"]}
 
 
@@ -249,6 +250,8 @@ def _promise(holdout: pd.DataFrame, scores: Any, training_rate: float) -> dict[s
 
 def _record_evaluation(settings: Settings, loop: Loop, job: Job, verdict: dict[str, Any]) -> dict[str, Any]:
     """Record the verdict of the job's request; what the ledger says of it (the first verdict stands)."""
+    if job.is_dry:
+        return verdict
     entry = ledger_of(settings).append(
         loop=loop.loop, kind="evaluation", key=f"evaluation:{job.request}", as_of=job.as_of,
         payload={**verdict, "request": job.request},
