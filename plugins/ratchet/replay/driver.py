@@ -20,7 +20,7 @@ from ratchet.published import publish, read
 from ratchet.replay.airflow_api import ACTIVE, Run
 from ratchet.replay.world import World
 from ratchet.settings import Settings
-from ratchet.stages.records import state_of
+from ratchet.stages.records import ledger_of, state_of
 
 #: A step that takes longer has hung; a week takes seconds.
 STEP_LIMIT_SECONDS = 900.0
@@ -137,9 +137,17 @@ class Replay:
                 f"replay__bootstrap__{self.start}",
                 {"mode": "bootstrap", "as_of": midnight(self.start).isoformat(), "apply": True},
             )
-            self._wait(
-                "the first champion serves", lambda: state_of(self.settings, self.loop).champion_version
+            self._wait("the first champion serves", self._first_champion)
+
+    def _first_champion(self) -> bool:
+        key = f"evaluation:bootstrap:{midnight(self.start).isoformat()}"
+        evaluation = ledger_of(self.settings).find(self.loop.loop, key)
+        if evaluation is not None and evaluation.payload["verdict"] != "pass":
+            reasons = "; ".join(evaluation.payload["reasons"])
+            raise ReplayStopped(
+                f"no first champion: the gates refused it: {reasons}. Replay another season (START=)"
             )
+        return state_of(self.settings, self.loop).champion_version is not None
 
     def _week(self, week: int) -> None:
         first = self.start + timedelta(days=7 * (week - 1))

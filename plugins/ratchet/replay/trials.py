@@ -92,8 +92,10 @@ def _trial(settings: Settings, loop: Loop, home: Path, start: date, seed: int, w
     own = replace(settings, home=home, ledger_url=f"sqlite:///{home / 'ledger' / 'ledger.db'}")
     # Status 1 also says that the loop did not close: only a replay without a summary has failed.
     if "loop closed" not in done.stdout and "loop not closed" not in done.stdout:
-        told = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
-        return Trial(start, seed, 0, 0, (), "", 0, False, told[0][:200])
+        said = " ".join((done.stderr or done.stdout).split())
+        refused = "no first champion: " + said.partition("no first champion: ")[2]
+        told = refused if "no first champion: " in said else said[-160:]
+        return Trial(start, seed, 0, 0, (), "", 0, False, (told or "no message")[:160])
     entries = Ledger(own.ledger_url).entries(loop.loop)
     return _read(entries, read(own, loop.loop, "comparisons") or {}, start, seed)
 
