@@ -51,10 +51,10 @@ def assign(
     return np.array(names, dtype=object)[picked]
 
 
-def arm_weights(challenger_share: float) -> tuple[tuple[str, int], ...]:
+def arm_weights(challenger_share: float, total: int = WEIGHT_TOTAL) -> tuple[tuple[str, int], ...]:
     """The variants of a rollout stage: challenger, rest, control, with an equal-sized control arm.
 
-    Weights are in ten-thousandths of the traffic.
+    Weights are parts of `total`, by default ten-thousandths of the traffic.
 
     Raises:
         ValueError: the share is not within 0 and 0.5.
@@ -63,8 +63,8 @@ def arm_weights(challenger_share: float) -> tuple[tuple[str, int], ...]:
         raise ValueError(
             f"challenger share is {challenger_share}; expected 0 to 0.5, the control arm is as large"
         )
-    arm = round(challenger_share * WEIGHT_TOTAL)
-    return ("challenger", arm), ("rest", WEIGHT_TOTAL - 2 * arm), ("control", arm)
+    arm = round(challenger_share * total)
+    return ("challenger", arm), ("rest", total - 2 * arm), ("control", arm)
 
 
 def murmur3_32(keys: Sequence[bytes]) -> NDArray[np.uint32]:

@@ -93,7 +93,6 @@ def run_replay(
             style="bold red",
         )
         return 2
-    url = None
     try:
         with Bar(settings, loop, weeks, console) as bar:
             if direct:
@@ -108,7 +107,7 @@ def run_replay(
         return 1
     _build_docs(settings)
     outcome = outcome_of(settings, loop, weeks)
-    show(console, settings, loop, outcome, url)
+    show(console, settings, loop, outcome)
     if outcome.is_closed:
         console.print(f"loop closed: {outcome.promoted} challenger(s) promoted, all planted models refused")
         return 0

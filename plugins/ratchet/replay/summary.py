@@ -94,7 +94,7 @@ def drill_refusals(entries: list[Entry]) -> set[str]:
     }
 
 
-def show(console: Console, settings: Settings, loop: Loop, outcome: Outcome, airflow_url: str | None) -> None:
+def show(console: Console, settings: Settings, loop: Loop, outcome: Outcome) -> None:
     """Print the summary."""
     entries = Ledger(settings.ledger_url).entries(loop.loop)
     _show_data(console, settings, loop, entries)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ratchet.experiment.assignment import arm_weights
 from ratchet.published import write_atomically
 from ratchet.settings import Settings
 
@@ -43,9 +44,7 @@ class Routing:
         """(arm, weight) in assignment order; control is as large as challenger, rest is what remains."""
         if self.experiment_id is None or self.share == 0:
             return (("rest", TOTAL),)
-        slice_ = round(self.share * TOTAL)
-        arms = [("challenger", slice_), ("rest", TOTAL - 2 * slice_), ("control", slice_)]
-        return tuple((arm, weight) for arm, weight in arms if weight > 0)
+        return tuple((arm, weight) for arm, weight in arm_weights(self.share, TOTAL) if weight > 0)
 
     def flag_key(self) -> str:
         """The experiment's id; the loop's name when no experiment runs."""
