@@ -55,8 +55,41 @@ class DataSpan(_Part):
 
 
 class Source(_Part):
-    format: Literal["jsonl", "csv", "parquet"]
+    """Where a source's rows come from.
+
+    `files`: partitions received_date=YYYY-MM-DD under `location`, a folder or an address that fsspec knows (the
+    default is <landing>/<loop>/<source>). `table`: rows of `table`, by their received_at. `stream`: messages of
+    a Redis stream. What a table or a stream gives is spooled as files first, so that every row lands the same
+    way. `connection` names where the address and its secret are kept, never the address itself.
+    """
+
+    adapter: Literal["files", "table", "stream"] = "files"
+    format: Literal["jsonl", "csv", "parquet"] | None = None
     reference: bool = False
+    location: str | None = None
+    connection: Name | None = None
+    table: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$")
+    stream: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.:-]{1,200}$")
+    group: Name = "ratchet"
+    batch_rows: int = Field(default=10_000, gt=0, le=1_000_000)
+    overlap_minutes: int = Field(default=60, ge=0)
+    received_lag_minutes: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _fits_adapter(self) -> Source:
+        needed = {"files": ("format",), "table": ("connection", "table"), "stream": ("connection", "stream")}
+        own = {"files": {"format", "location", "connection"}, "table": {"connection", "table"}}
+        own["stream"] = {"connection", "stream"}
+        missing = [name for name in needed[self.adapter] if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"adapter {self.adapter} needs {' and '.join(missing)}: add it")
+        given = {
+            n for n in ("format", "location", "connection", "table", "stream") if getattr(self, n) is not None
+        }
+        extra = sorted(given - own[self.adapter])
+        if extra:
+            raise ValueError(f"adapter {self.adapter} has no {', '.join(extra)}: take it out")
+        return self
 
 
 class Reach(_Part):
