@@ -100,7 +100,7 @@ def declared_ops() -> Iterator[tuple[str, set[str]]]:
 
 
 def test_dbt_declares_the_book_keeping_tables_as_they_are(tmp_path: Path) -> None:
-    from ratchet.warehouse.duckdb import open_warehouse
+    from ratchet.warehouse.connect import open_warehouse
 
     with open_warehouse(load_settings({"RATCHET_HOME": str(tmp_path)}), purpose="test") as wh:
         ops.ensure(wh)

@@ -28,7 +28,7 @@ from ratchet.replay.summary import outcome_of
 from ratchet.settings import Settings, load_settings
 from ratchet.stages.dbt_environment import build
 from ratchet.stages.status import status_of
-from ratchet.warehouse.duckdb import open_warehouse
+from ratchet.warehouse.connect import open_warehouse
 
 START, FIRST, LAST = date(2013, 3, 5), date(2013, 3, 5), date(2013, 3, 11)
 AS_OF = datetime(2013, 3, 12)

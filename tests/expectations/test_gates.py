@@ -22,7 +22,7 @@ from ratchet.quality.gates import GateReport, PartitionVerdict, gate_features, g
 from ratchet.quality.judge import GateError
 from ratchet.settings import Settings
 from ratchet.warehouse import ops
-from ratchet.warehouse.duckdb import open_warehouse
+from ratchet.warehouse.connect import open_warehouse
 from ratchet.warehouse.protocol import Warehouse
 
 DAY = date(2013, 5, 14)

@@ -25,7 +25,7 @@ from ratchet.stages.jobs import Job
 from ratchet.stages.serving import project, terms_of
 from ratchet.stages.train import offer
 from ratchet.training.fit import fit_model
-from ratchet.warehouse.duckdb import open_warehouse
+from ratchet.warehouse.connect import open_warehouse
 from ratchet.warehouse.ops import ensure
 
 STARTED = datetime(2013, 6, 18)

@@ -14,7 +14,7 @@ from ratchet.published import publish, read
 from ratchet.settings import Settings, load_settings
 from ratchet.stages.build import collect
 from ratchet.stages.reach import reach_of
-from ratchet.warehouse.duckdb import open_warehouse
+from ratchet.warehouse.connect import open_warehouse
 from ratchet.warehouse.ops import ensure
 
 LOOP = load_loop(Path(__file__).parents[2] / "loops" / "flights.yml")

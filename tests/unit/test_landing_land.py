@@ -16,7 +16,7 @@ from ratchet.landing import land
 from ratchet.landing.land import LandingError, land_range
 from ratchet.loop import Loop, load_loop
 from ratchet.settings import Settings, load_settings
-from ratchet.warehouse.duckdb import open_warehouse
+from ratchet.warehouse.connect import open_warehouse
 from ratchet.warehouse.protocol import Warehouse
 
 DAY = date(2013, 5, 14)

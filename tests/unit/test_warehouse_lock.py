@@ -16,7 +16,7 @@ import pytest
 
 from ratchet.settings import Settings, load_settings
 from ratchet.warehouse import ops
-from ratchet.warehouse.duckdb import open_warehouse
+from ratchet.warehouse.connect import open_warehouse
 from ratchet.warehouse.lock import holder, is_held, warehouse_lock
 from ratchet.warehouse.protocol import WarehouseError, WarehouseLocked, checked_column, checked_table
 

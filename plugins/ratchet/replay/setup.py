@@ -13,7 +13,7 @@ from ratchet.registry.models import Registry
 from ratchet.replay.services import prepare_database
 from ratchet.settings import Settings
 from ratchet.stages.dbt_environment import run_dbt
-from ratchet.warehouse.duckdb import open_warehouse
+from ratchet.warehouse.connect import open_warehouse
 from ratchet.warehouse.ops import ensure
 
 

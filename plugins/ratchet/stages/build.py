@@ -17,7 +17,7 @@ from ratchet.stages.dbt_environment import run_dbt
 from ratchet.stages.reach import FACT_SOURCES, reach_of
 from ratchet.stages.records import record_gate
 from ratchet.stages.serving import effective_as_of
-from ratchet.warehouse.duckdb import open_warehouse
+from ratchet.warehouse.connect import open_warehouse
 from ratchet.warehouse.protocol import Warehouse, WarehouseError
 
 Log = Callable[[str], None]

@@ -14,7 +14,7 @@ from ratchet.published import publish
 from ratchet.quality.gates import gate_landing
 from ratchet.settings import Settings
 from ratchet.stages.records import record_gate
-from ratchet.warehouse.duckdb import open_warehouse
+from ratchet.warehouse.connect import open_warehouse
 
 Log = Callable[[str], None]
 

@@ -14,7 +14,7 @@ from ratchet.published import publish, read
 from ratchet.settings import Settings
 from ratchet.stages.records import ledger_of
 from ratchet.triggers.policy import TriggerHistory, decide_retrain
-from ratchet.warehouse.duckdb import open_warehouse
+from ratchet.warehouse.connect import open_warehouse
 
 Log = Callable[[str], None]
 #: A health record looks this far back; its cost does not grow with history.

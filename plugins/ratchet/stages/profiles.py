@@ -11,7 +11,7 @@ from ratchet.ledger.chain import Entry
 from ratchet.loop import Loop
 from ratchet.settings import Settings
 from ratchet.stages.jobs import Job
-from ratchet.warehouse.duckdb import open_warehouse
+from ratchet.warehouse.connect import open_warehouse
 
 
 def adopt_bins(settings: Settings, loop: Loop, version: int, bins: list[dict[str, Any]]) -> None:

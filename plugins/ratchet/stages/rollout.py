@@ -24,7 +24,7 @@ from ratchet.stages.jobs import end_of_day, last_complete_day
 from ratchet.stages.profiles import adopt_profile
 from ratchet.stages.records import ledger_of
 from ratchet.stages.serving import effective_as_of, loop_as_agreed, project, terms_of
-from ratchet.warehouse.duckdb import open_warehouse
+from ratchet.warehouse.connect import open_warehouse
 
 Log = Callable[[str], None]
 

@@ -22,7 +22,7 @@ from ratchet.scoring.routing import Routing
 from ratchet.settings import Settings
 from ratchet.stages.serving import project
 from ratchet.training.encode import feature_matrix
-from ratchet.warehouse.duckdb import open_warehouse
+from ratchet.warehouse.connect import open_warehouse
 
 Log = Callable[[str], None]
 #: A prediction is received this long after it was made.

@@ -36,7 +36,7 @@ from ratchet.training.baselines import LogisticModel, constant_rate, fit_logisti
 from ratchet.training.encode import feature_matrix, label_vector
 from ratchet.training.fit import fit_model
 from ratchet.training.recipe import Recipe, TooLittleData, time_split
-from ratchet.warehouse.duckdb import open_warehouse
+from ratchet.warehouse.connect import open_warehouse
 
 Log = Callable[[str], None]
 #: Entries that offered a model: it may serve from then on.

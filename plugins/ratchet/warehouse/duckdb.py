@@ -83,7 +83,7 @@ _open: dict[tuple[Path, int], DuckDBWarehouse] = {}
 
 
 @contextmanager
-def open_warehouse(settings: Settings, *, purpose: str, read_only: bool = False) -> Iterator[Warehouse]:
+def open_duckdb(settings: Settings, *, purpose: str, read_only: bool = False) -> Iterator[Warehouse]:
     """The warehouse, under its lock; `purpose` is what another process that waits is told.
 
     Re-entrant within a process: a nested call in the same thread answers with the same connection. The file
