@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 #: Every variable that Ratchet reads, with what it means. `.env.example` lists the same names.
@@ -19,6 +19,7 @@ VARIABLES = {
     "RATCHET_PRELOAD": "1: the scheduler imports the heavy libraries once, for the tasks that it forks",
     "RATCHET_THREADS": "threads of a model fit (default: 2)",
     "RATCHET_SENSOR_POLL_SECONDS": "how often a deferred sensor looks again (default: 2)",
+    "RATCHET_CONNECTION_": "and a name in capitals: the URL of that connection of a loop file (a secret)",
 }
 
 
@@ -40,6 +41,8 @@ class Settings:
     preload: bool = False
     threads: int = 2
     sensor_poll_seconds: float = 2.0
+    #: URLs by connection name. They hold passwords: never shown, logged or passed on but to the client itself.
+    connections: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def warehouse_lock_path(self) -> Path:
@@ -103,6 +106,13 @@ def _number(env: Mapping[str, str], name: str, default: float, minimum: float) -
     return value
 
 
+def _connections(env: Mapping[str, str]) -> dict[str, str]:
+    prefix = "RATCHET_CONNECTION_"
+    return {
+        name.removeprefix(prefix).lower(): url for name, url in env.items() if name.startswith(prefix) and url
+    }
+
+
 def load_settings(env: Mapping[str, str] | None = None) -> Settings:
     """Settings from the environment (or from `env`, for tests).
 
@@ -125,6 +135,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         preload=env.get("RATCHET_PRELOAD") == "1",
         threads=int(_number(env, "RATCHET_THREADS", 2, 1)),
         sensor_poll_seconds=_number(env, "RATCHET_SENSOR_POLL_SECONDS", 2.0, 0.1),
+        connections=_connections(env),
     )
 
 

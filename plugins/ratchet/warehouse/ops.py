@@ -37,6 +37,10 @@ _TABLES = {
         loop varchar not null, experiment_id varchar not null,
         champion_version integer not null, challenger_version integer not null,
         primary key (loop, experiment_id)""",
+    "ops.watermarks": """
+        loop varchar not null, source varchar not null,
+        received_at timestamp not null, as_of timestamp not null,
+        primary key (loop, source)""",
     "raw.quarantine": """
         loop varchar not null, source varchar not null, received_date date not null,
         source_file varchar not null, source_line integer not null,
