@@ -169,6 +169,10 @@ class TriggerLabels(_Part):
     min_rows: int = Field(gt=0)
 
 
+class Monitoring(_Part):
+    served_features_sample: Share = Field(gt=0, le=1)
+
+
 class Triggers(_Part):
     cooldown_days: int = Field(ge=0)
     routine: RoutineTrigger
@@ -261,6 +265,7 @@ class Loop(_Part):
     cohorts: Cohorts
     metrics: Metrics
     guardrails: tuple[Guardrail, ...] = Field(min_length=1)
+    monitoring: Monitoring
     triggers: Triggers
     training: Training
     gates: Gates
@@ -277,7 +282,7 @@ class Loop(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Loop:
-        required = {"predictions", "outcomes", "feedback", "telemetry"}
+        required = {"predictions", "served_features", "outcomes", "feedback", "telemetry"}
         missing = sorted(required - set(self.sources))
         if missing:
             raise ValueError(f"sources lacks {', '.join(missing)}: every loop has them")

@@ -65,6 +65,27 @@ def test_feature_columns_are_those_of_the_loop_file_in_its_order(
     assert _differences(_columns(model), [*KEYS, *features, *after]) == []
 
 
+def test_the_log_of_what_was_scored_has_the_loop_files_features_in_its_order(loop: dict[str, Any]) -> None:
+    features, numeric = _features(loop), loop["features"]["numeric"]
+    tree = _yaml(DBT / "models" / "staging" / "sources" / "served_features.yml")
+    columns = tree["sources"][0]["tables"][0]["columns"]
+    own = [c for c in columns if not (c["config"]["meta"] or {}).get("added_by_landing")]
+    assert _differences([c["name"] for c in own], ["unit_id", *features, "event_at", "received_at"]) == []
+    types = {c["name"]: c["data_type"] for c in own}
+    assert {name: types[name] for name in features} == {
+        name: "double" if name in numeric else "varchar" for name in features
+    }
+    # A value is logged as it was scored, however strange: a limit would hide the skew.
+    limits = {"min", "max", "allowed", "key"}
+    assert [c["name"] for c in own if c["name"] in features and limits & set(c["config"]["meta"])] == []
+    for folder, model in (
+        ("staging", "stg_served_features__features"),
+        ("intermediate", "int_features_served"),
+    ):
+        names = [c["name"] for c in _yaml(DBT / "models" / folder / f"{model}.yml")["models"][0]["columns"]]
+        assert _differences([name for name in names if name in features], features) == [], model
+
+
 def test_a_missing_an_extra_and_a_misplaced_column_are_each_named() -> None:
     assert _differences(["a"], ["a", "b"]) == ["only in the loop file: b"]
     assert _differences(["a", "c"], ["a"]) == ["only in the model: c"]

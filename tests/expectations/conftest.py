@@ -100,6 +100,12 @@ def predictions(n: int = 900, day: date = DAY) -> pd.DataFrame:
     )
 
 
+def served_features(n: int = 900, day: date = DAY) -> pd.DataFrame:
+    scored = features(n, day).drop(columns=["loop", "departure_date", "scheduled_departure_at"])
+    at = scored.pop("predict_at")
+    return scored.assign(event_at=at, received_at=at, received_date=pd.Timestamp(day))
+
+
 def feedback(n: int = 600, day: date = DAY) -> pd.DataFrame:
     at = pd.Timestamp(day) + pd.to_timedelta(np.arange(n), unit="min")
     return pd.DataFrame(
@@ -214,6 +220,7 @@ FRAMES: dict[str, Callable[..., pd.DataFrame]] = {
     "weather": weather,
     "outcomes": outcomes,
     "predictions": predictions,
+    "served_features": served_features,
     "feedback": feedback,
     "telemetry": telemetry,
     "planes": planes,

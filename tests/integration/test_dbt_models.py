@@ -26,7 +26,17 @@ from ratchet.warehouse.duckdb import DuckDBWarehouse
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("schedule", "weather", "planes", "airports", "outcomes", "predictions", "feedback", "telemetry")
+SOURCES = (
+    "schedule",
+    "weather",
+    "planes",
+    "airports",
+    "outcomes",
+    "predictions",
+    "served_features",
+    "feedback",
+    "telemetry",
+)
 FIRST, INCREMENT, END = date(2013, 1, 1), date(2013, 2, 5), date(2013, 2, 12)
 LEAD = timedelta(hours=2)
 SHARES = {  # feature: (key columns, window)

@@ -9,7 +9,7 @@ from ratchet.loop import Loop
 from ratchet.stages.jobs import last_complete_day
 
 #: Sources whose rows are facts about predictions; they change no feature.
-FACT_SOURCES = frozenset({"predictions", "feedback", "telemetry"})
+FACT_SOURCES = frozenset({"predictions", "served_features", "feedback", "telemetry"})
 
 
 def reach_of(

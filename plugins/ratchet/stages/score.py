@@ -1,4 +1,4 @@
-"""Score a window of units with the routing in force, and leave prediction files for the next landing."""
+"""Score a window of units with the routing in force; leave features and predictions as files for the next landing."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from ratchet.registry.models import ArtifactRefused, Registry
 from ratchet.scoring.child import Scored, ScoringFailed, score_in_child
 from ratchet.scoring.routing import Routing
 from ratchet.settings import Settings
+from ratchet.stages.served_log import with_log
 from ratchet.stages.serving import project
 from ratchet.training.encode import feature_matrix
 from ratchet.warehouse.connect import open_warehouse
@@ -38,7 +39,7 @@ def score(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> d
 
     Reads visible features only; units of a partition whose gate is not green are counted and not scored. A
     prediction that was made stands: on a second run only units without one are scored, and none whose
-    prediction was due before the present routing came into force.
+    prediction was due before the present routing came into force. The features of a sample are logged first.
 
     Raises:
         NothingServes: there is no champion yet.
@@ -75,7 +76,8 @@ def score(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> d
         f"{len(units)} units are due, {len(known)} have their prediction, {hidden} wait for a green gate, {late} were "
         f"due before {routing.decided_as_of}, when the present routing came into force, and get none"
     )
-    rows = _score_units(settings, loop, routing, fresh, log)
+    fresh = fresh.assign(received_at=pd.to_datetime(fresh["predict_at"]) + DELIVERY)
+    rows = _score_units(settings, loop, routing, with_log(settings, loop, fresh), log)
     files = _write(settings, loop, rows)
     arms = rows.loc[rows["is_served"], "arm"].value_counts().to_dict() if len(rows) else {}
     log(f"scored {len(fresh)} units into {files} files; served by arm: {arms}")
@@ -140,7 +142,6 @@ def _rows(
     ids = [
         hashlib.sha256(f"{loop.loop}|{unit}|{version}".encode()).hexdigest()[:32] for unit in units["unit_id"]
     ]
-    made = pd.to_datetime(units["predict_at"])
     return pd.DataFrame(
         {
             "prediction_id": ids,
@@ -151,8 +152,8 @@ def _rows(
             "is_served": served,
             "score": np.clip(scored.scores, low, high),
             "latency_ms": 1000.0 * scored.seconds / len(units),
-            "event_at": made,
-            "received_at": made + DELIVERY,
+            "event_at": pd.to_datetime(units["predict_at"]),
+            "received_at": units["received_at"],
         }
     )
 
