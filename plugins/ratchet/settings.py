@@ -6,11 +6,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 #: Every variable that Ratchet reads, with what it means. `.env.example` lists the same names.
 VARIABLES = {
     "RATCHET_ROOT": "the checkout: loops/, dbt/, dags/, expectations/ (default: found from this file)",
     "RATCHET_HOME": "all state: warehouse, ledger, registry, landing (default: <root>/var)",
+    "RATCHET_WAREHOUSE_URL": "postgresql://user:password@host:port/database, a secret (default: the DuckDB file)",
     "RATCHET_WAREHOUSE_PATH": "the DuckDB file (default: <home>/warehouse/ratchet.duckdb)",
     "RATCHET_LANDING_DIR": "where sources leave their files (default: <home>/landing)",
     "RATCHET_LEDGER_URL": "SQLAlchemy URL of the decision ledger (default: SQLite under <home>)",
@@ -25,6 +28,60 @@ VARIABLES = {
 
 class SettingsError(ValueError):
     """A setting is present but unusable; the message names it and what to do."""
+
+
+@dataclass(frozen=True)
+class PostgresAddress:
+    """Where the warehouse's Postgres is and how to get in; `tls` holds libpq's ssl* parameters."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str = field(repr=False)
+    tls: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The database without its secret, for messages."""
+        return f"postgresql://{self.host}:{self.port}/{self.database}"
+
+
+#: What an address may say about TLS, in libpq's words.
+_TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
+
+
+def postgres_address(url: str) -> PostgresAddress:
+    """The parts of RATCHET_WAREHOUSE_URL.
+
+    Raises:
+        SettingsError: it is no complete address; the message never holds the address, which has a password.
+    """
+    remedy = (
+        "RATCHET_WAREHOUSE_URL (not shown, it may hold a password) {}; "
+        "give postgresql://user:password@host:port/database, or unset it for DuckDB"
+    )
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 5432
+    except ValueError:
+        raise SettingsError(remedy.format("is no address")) from None
+    if parts.scheme not in ("postgresql", "postgres", "postgresql+psycopg2"):
+        raise SettingsError(remedy.format("does not start with postgresql://"))
+    database, user = unquote(parts.path.lstrip("/")), unquote(parts.username or "")
+    lacks = [
+        name
+        for name, value in (("host", parts.hostname), ("user", user), ("database", database))
+        if not value
+    ]
+    if lacks:
+        raise SettingsError(remedy.format(f"names no {' and no '.join(lacks)}"))
+    said = parse_qsl(parts.query)
+    if any(name not in _TLS for name, _ in said):
+        raise SettingsError(remedy.format(f"may only add {', '.join(_TLS)} after its ?"))
+    return PostgresAddress(
+        str(parts.hostname), port, database, user, unquote(parts.password or ""), tuple(sorted(said))
+    )
 
 
 @dataclass(frozen=True)
@@ -43,6 +100,18 @@ class Settings:
     sensor_poll_seconds: float = 2.0
     #: URLs by connection name. They hold passwords: never shown, logged or passed on but to the client itself.
     connections: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: Of Postgres, with its password; empty on DuckDB.
+    warehouse_url: str = field(default="", repr=False)
+
+    @property
+    def engine(self) -> Literal["duckdb", "postgres"]:
+        """Which engine the warehouse runs on."""
+        return "postgres" if self.warehouse_url else "duckdb"
+
+    @property
+    def warehouse_name(self) -> str:
+        """The warehouse in messages: a file, or an address without its secret."""
+        return postgres_address(self.warehouse_url).name if self.warehouse_url else str(self.warehouse_path)
 
     @property
     def warehouse_lock_path(self) -> Path:
@@ -117,13 +186,17 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
     """Settings from the environment (or from `env`, for tests).
 
     Raises:
-        SettingsError: a number is not a number or out of range, or the root holds no loops/.
+        SettingsError: a number is not a number or out of range, the warehouse's address is unusable, or the
+            root holds no loops/.
     """
     env = os.environ if env is None else env
     root = Path(env.get("RATCHET_ROOT") or Path(__file__).resolve().parents[2]).resolve()
     if not (root / "loops").is_dir():
         raise SettingsError(f"{root} has no loops/ folder; set RATCHET_ROOT to the checkout of Ratchet")
     home = Path(env.get("RATCHET_HOME") or root / "var").resolve()
+    warehouse_url = env.get("RATCHET_WAREHOUSE_URL", "").strip()
+    if warehouse_url:
+        postgres_address(warehouse_url)
     return Settings(
         root=root,
         home=home,
@@ -135,6 +208,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         preload=env.get("RATCHET_PRELOAD") == "1",
         threads=int(_number(env, "RATCHET_THREADS", 2, 1)),
         sensor_poll_seconds=_number(env, "RATCHET_SENSOR_POLL_SECONDS", 2.0, 0.1),
+        warehouse_url=warehouse_url,
         connections=_connections(env),
     )
 

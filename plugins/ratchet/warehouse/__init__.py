@@ -1,1 +1,1 @@
-"""One protocol over the warehouse; DuckDB behind it, one advisory lock around it."""
+"""One protocol over the warehouse; DuckDB and Postgres behind it."""

@@ -21,5 +21,11 @@ def open_warehouse(settings: Settings, *, purpose: str, read_only: bool = False)
         WarehouseError: it cannot be opened, or a nested call wants to write where the outer one opened for
             reading.
     """
-    with open_duckdb(settings, purpose=purpose, read_only=read_only) as warehouse:
-        yield warehouse
+    if settings.engine == "postgres":
+        from ratchet.warehouse.postgres import open_postgres
+
+        with open_postgres(settings, purpose=purpose, read_only=read_only) as warehouse:
+            yield warehouse
+    else:
+        with open_duckdb(settings, purpose=purpose, read_only=read_only) as warehouse:
+            yield warehouse

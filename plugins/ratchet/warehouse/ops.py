@@ -31,7 +31,7 @@ _TABLES = {
         primary key (loop, source, received_date)""",
     "ops.feature_bins": """
         loop varchar not null, model_version integer not null, feature varchar not null, bin integer not null,
-        lower_bound double, upper_bound double, reference_share double not null,
+        lower_bound double precision, upper_bound double precision, reference_share double precision not null,
         primary key (loop, model_version, feature, bin)""",
     "ops.experiments": """
         loop varchar not null, experiment_id varchar not null,
@@ -50,7 +50,8 @@ _TABLES = {
 
 def ensure(wh: Warehouse) -> None:
     """Create the schemas `raw` and `ops` and their tables where they are missing; changes no row."""
-    with wh.transaction():
+    # Two sessions that create the same schema at once would both find it missing.
+    with wh.transaction(), wh.lock("tables"):
         for schema in ("raw", "ops"):
             wh.execute(f"create schema if not exists {schema}")
         for table, columns in _TABLES.items():

@@ -39,6 +39,21 @@ class Warehouse(Protocol):
     def transaction(self) -> AbstractContextManager[None]:
         """All or nothing; a transaction inside another one joins it."""
 
+    def lock(self, name: str) -> AbstractContextManager[None]:
+        """Keep everybody else who asks for the lock `name` waiting.
+
+        Re-entrant within a connection. Taken inside a transaction, it is kept until that one has ended, so that
+        what it guards is there before anybody else goes on. On DuckDB, whose file has one process at a time,
+        it costs nothing and does nothing.
+
+        Raises:
+            WarehouseLocked: it was not free within the wait in the settings; names the holder.
+            WarehouseError: it was lost while it was held.
+        """
+
+    def index(self, table: str, columns: Sequence[str]) -> None:
+        """Let the engine find rows by `columns` without reading the whole table, where it needs help with that."""
+
 
 def checked_table(name: str) -> str:
     """`name` if it is a plain "schema.table".
