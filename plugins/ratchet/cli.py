@@ -176,15 +176,12 @@ def close_request(
         raise _stop(str(error)) from None
 
 
-#: dbt commands that write the loop's tables; they are left to the build, which judges what it wrote.
-WRITING = ("build", "run", "seed", "snapshot", "clone", "run-operation", "retry")
-
-
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def dbt(context: typer.Context) -> None:
-    """Run dbt by hand on the warehouse, e.g. `ratchet dbt test --selector flights`; waits for the lock."""
-    from ratchet.stages.dbt_environment import BuildFailed, run_dbt
+    """Run dbt by hand on the warehouse, e.g. `ratchet dbt test --selector flights`; waits for a DuckDB file."""
+    from ratchet.stages.dbt_environment import WRITING, BuildFailed, run_dbt
 
+    # What writes is left to the build, which judges what it wrote.
     written = [argument for argument in context.args if argument in WRITING]
     if written:
         raise _stop(

@@ -1,4 +1,4 @@
-"""The dbt build as one task: Cosmos' operator, in this process, under the warehouse lock.
+"""The dbt build as one task: Cosmos' operator, in this process, alone with what it writes.
 
 One task instead of one a model: a model a task would start dbt a hundred times a day. The selector comes from
 the loop's name, which the loop file's validation restricts; no parameter of a run reaches dbt.
@@ -28,7 +28,7 @@ class DbtBuild(DbtBuildLocalOperator):
             project_dir=str(settings.dbt_dir),
             profile_config=ProfileConfig(
                 profile_name="ratchet",
-                target_name="duckdb",
+                target_name=settings.engine,
                 profiles_yml_filepath=settings.dbt_dir / "profiles.yml",
             ),
             invocation_mode=InvocationMode.DBT_RUNNER,
@@ -40,11 +40,14 @@ class DbtBuild(DbtBuildLocalOperator):
         )
 
     def execute(self, context: Any, **kwargs: Any) -> None:
-        """Build while holding the warehouse."""
-        from ratchet.stages.dbt_environment import dbt_environment
-        from ratchet.warehouse.lock import warehouse_lock
+        """Build while nobody else builds this loop.
+
+        What Cosmos keeps of a run, its rendered `env` among it, holds no secret: the way into the warehouse is
+        in this process's environment only.
+        """
+        from ratchet.stages.dbt_environment import dbt_access, dbt_environment, warehouse_for_dbt
 
         settings = load_settings()
         self.env = dbt_environment(settings)
-        with warehouse_lock(settings, purpose=f"dbt build of {self.selector}"):
+        with warehouse_for_dbt(settings, ["build", "--selector", str(self.selector)]), dbt_access(settings):
             super().execute(context, **kwargs)
