@@ -7,6 +7,7 @@ reads `columns[].data_type` and `columns[].config.meta`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,16 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 DATA_TYPES = ("varchar", "integer", "bigint", "double", "boolean", "timestamp", "date")
-ADDED_BY_LANDING = ("loop", "received_date", "row_hash", "source_file", "source_line")
+# What landing adds to each row; `extra_fields` holds, as JSON text, what the contract does not name.
+ADDED_TYPES = {
+    "loop": "varchar not null",
+    "received_date": "date not null",
+    "row_hash": "varchar not null",
+    "source_file": "varchar not null",
+    "source_line": "integer not null",
+    "extra_fields": "varchar",
+}
+ADDED_BY_LANDING = tuple(ADDED_TYPES)
 META_KEYS = frozenset(
     {"required", "min", "max", "allowed", "max_length", "key", "free_text", "added_by_landing"}
 )
@@ -60,21 +70,39 @@ class SourceContract:
         return tuple(column.name for column in self.columns if column.key)
 
     @property
+    def has_free_text(self) -> bool:
+        """Whether people write into it: its files may hold personal data."""
+        return any(column.free_text for column in self.columns)
+
+    @property
     def table(self) -> str:
         """The raw table, as schema.table."""
         return f"raw.{self.source}"
 
     def ddl(self) -> str:
         """The statement that creates the raw table where it is missing."""
-        own = [f'"{c.name}" {c.data_type}{" not null" if c.required else ""}' for c in self.columns]
-        added = [
-            "loop varchar not null",
-            "received_date date not null",
-            "row_hash varchar not null",
-            "source_file varchar not null",
-            "source_line integer not null",
-        ]
+        own = [f'"{c.name}" {_engine_type(c)}{" not null" if c.required else ""}' for c in self.columns]
+        added = [f"{name} {data_type}" for name, data_type in ADDED_TYPES.items()]
         return f"create table if not exists {self.table} ({', '.join(own + added)})"
+
+    def additions(self, present: Iterable[str]) -> list[str]:
+        """The statements that bring a table with the columns `present` up to this contract.
+
+        A column that the contract has gained is empty in the rows that landed before it.
+        """
+        known = set(present)
+        wanted = {c.name: _engine_type(c) for c in self.columns}
+        wanted |= {name: data_type.removesuffix(" not null") for name, data_type in ADDED_TYPES.items()}
+        return [
+            f'alter table {self.table} add column if not exists "{name}" {data_type}'
+            for name, data_type in wanted.items()
+            if name not in known
+        ]
+
+
+def _engine_type(column: Column) -> str:
+    # Both engines know this spelling; Postgres has no "double".
+    return "double precision" if column.data_type == "double" else column.data_type
 
 
 def _number(where: str, name: str, value: Any) -> float | None:

@@ -29,6 +29,15 @@ _TABLES = {
     "ops.building_partitions": """
         loop varchar not null, source varchar not null, received_date date not null,
         primary key (loop, source, received_date)""",
+    "ops.staged_gates": """
+        loop varchar not null, table_name varchar not null, partition_date date not null,
+        verdict varchar not null, rows integer not null, reason varchar,
+        suite_sha256 varchar not null, as_of timestamp not null,
+        primary key (loop, table_name, partition_date)""",
+    "ops.built_until": """
+        loop varchar not null, landed_until timestamp not null, outcomes_until timestamp,
+        sources varchar not null,
+        primary key (loop)""",
     "ops.feature_bins": """
         loop varchar not null, model_version integer not null, feature varchar not null, bin integer not null,
         lower_bound double precision, upper_bound double precision, reference_share double precision not null,
@@ -44,7 +53,18 @@ _TABLES = {
     "raw.quarantine": """
         loop varchar not null, source varchar not null, received_date date not null,
         source_file varchar not null, source_line integer not null,
-        reason varchar not null, original varchar""",
+        reason varchar not null, original varchar,
+        quarantine_id varchar, original_bytes bytea, is_redacted boolean, file_header varchar,
+        file_sha256 varchar, location varchar, is_cut_off boolean,
+        state varchar default 'held', settled_at timestamp, settled_as varchar""",
+    "ops.extra_columns": """
+        loop varchar not null, source varchar not null, received_date date not null,
+        file_name varchar not null, column_name varchar not null, rows bigint not null,
+        primary key (loop, source, received_date, file_name, column_name)""",
+    "ops.partition_digests": """
+        loop varchar not null, source varchar not null, received_date date not null,
+        n_rows bigint not null, digest varchar not null,
+        primary key (loop, source, received_date)""",
 }
 
 
