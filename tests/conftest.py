@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 import pytest
+from tests.engines import ENGINES, running_postgres, settings_on
+
+from ratchet.settings import Settings
 
 REQUIRED = os.environ.get("RATCHET_REQUIRE_ENGINES") == "1"
 
@@ -23,3 +28,39 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  
             f"{item.nodeid} was skipped, and RATCHET_REQUIRE_ENGINES=1 allows no skip: {report.longrepr}"
         )
     return report
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--engine",
+        default=",".join(ENGINES),
+        help="Engines of the warehouse, comma-separated (default: all).",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that asks for `engine`, or for a fixture that does, runs once on each engine."""
+    if "engine" in metafunc.fixturenames:
+        chosen = [name.strip() for name in metafunc.config.getoption("--engine").split(",")]
+        unknown = sorted(set(chosen) - set(ENGINES))
+        if unknown:
+            raise pytest.UsageError(f"--engine {','.join(unknown)}; there are: {', '.join(ENGINES)}")
+        metafunc.parametrize("engine", chosen, scope="session")
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Postgres that lives as long as this worker's tests."""
+    with running_postgres(tmp_path_factory.mktemp("postgres")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def settings_of(engine: str, request: pytest.FixtureRequest) -> Callable[..., Settings]:
+    """Makes settings with an empty warehouse on the engine: `settings_of(home, RATCHET_...=...)`."""
+    server = request.getfixturevalue("postgres_server") if engine == "postgres" else None
+
+    def make(home: Path, **variables: str) -> Settings:
+        return settings_on(engine, home, server, **variables)
+
+    return make

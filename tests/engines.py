@@ -6,11 +6,18 @@ import os
 import shutil
 import socket
 import subprocess
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg2
 import pytest
+
+from ratchet.settings import Settings, load_settings
+
+#: Every engine that the warehouse runs on.
+ENGINES = ("duckdb", "postgres")
 
 
 def _binary(name: str) -> str | None:
@@ -47,3 +54,35 @@ def running_postgres(folder: Path) -> Iterator[str]:
         yield f"postgresql+psycopg2://ratchet@127.0.0.1:{port}/postgres"
     finally:
         run(server, "-D", str(data), "-m", "immediate", "stop")
+
+
+def new_database(server: str) -> str:
+    """A database of its own on the server at `server`, as a warehouse needs it; gives its address."""
+    address, name = server.replace("+psycopg2", ""), f"warehouse_{uuid.uuid4().hex[:12]}"
+    connection = psycopg2.connect(address)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f"create database {name} encoding 'UTF8' lc_collate 'C' template template0")
+    finally:
+        connection.close()
+    return f"{address.rpartition('/')[0]}/{name}"
+
+
+def settings_on(engine: str, home: Path, server: str | None, **more: str) -> Settings:
+    """Settings with all state under `home` and an empty warehouse on `engine`; `more` are variables."""
+    environment = {"RATCHET_HOME": str(home), **more}
+    if engine == "postgres":
+        assert server is not None, "the server of the fixture postgres_server"
+        environment["RATCHET_WAREHOUSE_URL"] = new_database(server)
+    return load_settings(environment)
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The variables that give another process these settings of the warehouse."""
+    environment = {
+        "RATCHET_HOME": str(settings.home),
+        "RATCHET_WAREHOUSE_PATH": str(settings.warehouse_path),
+        "RATCHET_LOCK_WAIT_SECONDS": str(settings.lock_wait_seconds),
+    }
+    return environment | ({"RATCHET_WAREHOUSE_URL": settings.warehouse_url} if settings.warehouse_url else {})
