@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ratchet.commands import snapshot
 from ratchet.loop import Loop, LoopFileError, load_loop, load_loops
 from ratchet.settings import Settings, load_settings
 
@@ -26,6 +27,7 @@ ledger_app = typer.Typer(no_args_is_help=True, help="The append-only record of e
 loops_app = typer.Typer(no_args_is_help=True, help="The loop files.")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(loops_app, name="loops")
+app.add_typer(snapshot.app, name="snapshot")
 console = Console()
 
 LoopName = Annotated[str, typer.Option("--loop", help="Which loop.")]

@@ -1,4 +1,8 @@
-"""Training snapshots: immutable, content-addressed Parquet with a manifest."""
+"""Training snapshots: immutable, content-addressed Parquet with a manifest of where its rows came from.
+
+<snapshots>/<loop>/<sha256>.parquet holds rows, <id>.json a manifest, partitions/<sha256>.json the list of what
+had landed. Each file's name is the hash of its bytes; none is ever written twice.
+"""
 
 from __future__ import annotations
 
@@ -11,41 +15,81 @@ from typing import Any
 
 import pandas as pd
 
+from ratchet.ledger.chain import Entry, plain
 from ratchet.loop import Loop
 from ratchet.published import write_atomically
 from ratchet.settings import Settings
+from ratchet.stages.provenance import code_version, dbt_build, file_sha256, landed_partitions
+from ratchet.warehouse.protocol import Warehouse, checked_column
+
+_READ_ONLY = 0o444
 
 
 class SnapshotChanged(RuntimeError):
     """A snapshot is missing or is not what its manifest says; nothing was read."""
 
 
-def write_snapshot(
-    settings: Settings, loop: Loop, rows: pd.DataFrame, *, as_of: datetime, window: tuple[date, date]
-) -> dict[str, Any]:
-    """Write `rows` under the hash of their bytes, and the manifest; the same rows give the same file."""
+class NoSnapshot(LookupError):
+    """No snapshot, or more than one, goes by this id; the message says how to find one."""
+
+
+def training_query(loop: Loop, window: tuple[date, date], as_of: datetime) -> tuple[str, list[Any]]:
+    """The statement that reads a snapshot's rows, and its parameters."""
+    names = ("unit_id", "departure_date", "predict_at", *loop.features.columns, "label", "label_received_at")
+    columns = ", ".join(checked_column(name) for name in names)
+    return (
+        f"select {columns} from features.trn_{loop.loop} where loop = ? and departure_date between ? and ? "  # noqa: S608
+        "and label_received_at < ? order by departure_date, unit_id",
+        [loop.loop, *window, as_of],
+    )
+
+
+def snapshot_of(
+    settings: Settings, loop: Loop, warehouse: Warehouse, *, as_of: datetime, window: tuple[date, date]
+) -> tuple[dict[str, Any], bytes, list[dict[str, Any]]]:
+    """What a snapshot taken now would be: its manifest, its Parquet bytes and the partitions it was read from."""
+    sql, parameters = training_query(loop, window, as_of)
+    rows = warehouse.frame(sql, parameters)
     content = io.BytesIO()
     rows.to_parquet(content, index=False, compression="zstd")
     data = content.getvalue()
-    sha256 = hashlib.sha256(data).hexdigest()
-    folder = settings.snapshots_dir / loop.loop
-    path = folder / f"{sha256}.parquet"
-    if not path.exists():
-        write_atomically(path, data)
+    partitions = landed_partitions(warehouse, loop)
     manifest = {
         "loop": loop.loop,
-        "sha256": sha256,
-        "file": str(path.relative_to(settings.home)),
+        "sha256": hashlib.sha256(data).hexdigest(),
         "as_of": as_of.isoformat(),
         "window": [day.isoformat() for day in window],
         "rows": len(rows),
         "columns": list(rows.columns),
         "positives": int(rows["label"].sum()) if len(rows) else 0,
-        "dbt_manifest_sha256": _sha256(settings.dbt_target_dir / "manifest.json"),
-        "loop_file_sha256": _sha256(settings.loops_dir / f"{loop.loop}.yml"),
-        "environment_sha256": _sha256(settings.root / "requirements.lock"),
+        "query": {"sql": sql, "parameters": plain(parameters)},
+        "dbt": dbt_build(settings, loop),
+        "code": code_version(settings.root),
+        "loop_file_sha256": file_sha256(settings.loops_dir / f"{loop.loop}.yml"),
+        "environment_sha256": file_sha256(settings.root / "requirements.lock"),
+        "partitions": {
+            "sha256": hashlib.sha256(_json(partitions)).hexdigest(),
+            "count": len(partitions),
+            "rows": sum(partition["n_rows"] for partition in partitions),
+        },
     }
-    write_atomically(folder / f"{sha256}.json", json.dumps(manifest, sort_keys=True, indent=1).encode())
+    return {**manifest, "id": hashlib.sha256(_json(manifest)).hexdigest()}, data, partitions
+
+
+def write_snapshot(
+    settings: Settings, loop: Loop, warehouse: Warehouse, *, as_of: datetime, window: tuple[date, date]
+) -> dict[str, Any]:
+    """Take the snapshot of `window` as known at `as_of`; its manifest. The same again writes nothing.
+
+    Raises:
+        SnapshotChanged: a file of this name is there with other content.
+    """
+    manifest, data, partitions = snapshot_of(settings, loop, warehouse, as_of=as_of, window=window)
+    folder = _folder(settings, loop)
+    _write_once(folder / f"{manifest['sha256']}.parquet", data)
+    _write_once(folder / "partitions" / f"{manifest['partitions']['sha256']}.json", _json(partitions))
+    # Last: a manifest without its rows would be a snapshot that nobody can read.
+    _write_once(folder / f"{manifest['id']}.json", _json({k: v for k, v in manifest.items() if k != "id"}))
     return manifest
 
 
@@ -55,16 +99,110 @@ def read_snapshot(settings: Settings, loop: Loop, manifest: dict[str, Any]) -> p
     Raises:
         SnapshotChanged: the file is missing or its hash differs from the manifest's.
     """
-    path = settings.snapshots_dir / loop.loop / f"{manifest['sha256']}.parquet"
-    if not path.exists():
-        raise SnapshotChanged(f"snapshot {path} is missing; run take_snapshot again")
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
-        raise SnapshotChanged(
-            f"snapshot {path} was changed after it was taken; remove it and run take_snapshot again"
-        )
+    return rows_of(_checked(_folder(settings, loop) / f"{manifest['sha256']}.parquet", manifest["sha256"]))
+
+
+def rows_of(data: bytes) -> pd.DataFrame:
+    """The rows of a snapshot's bytes."""
     return pd.read_parquet(io.BytesIO(data))
 
 
-def _sha256(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+def read_partitions(settings: Settings, loop: Loop, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """The partitions that had landed when the snapshot was taken.
+
+    Raises:
+        SnapshotChanged: the list is missing or was changed.
+    """
+    sha256 = manifest["partitions"]["sha256"]
+    found = json.loads(_checked(_folder(settings, loop) / "partitions" / f"{sha256}.json", sha256))
+    return [dict(partition) for partition in found]
+
+
+def snapshots(settings: Settings, loop: Loop) -> list[dict[str, Any]]:
+    """Every manifest, by as-of and id.
+
+    Raises:
+        SnapshotChanged: a manifest was changed.
+    """
+    found = [
+        {**json.loads(_checked(path, path.stem)), "id": path.stem}
+        for path in sorted(_folder(settings, loop).glob("*.json"))
+    ]
+    return sorted(found, key=lambda manifest: (manifest["as_of"], manifest["id"]))
+
+
+def find_snapshot(settings: Settings, loop: Loop, prefix: str) -> dict[str, Any]:
+    """The manifest whose id, or whose rows' hash, starts with `prefix`.
+
+    Raises:
+        NoSnapshot: none does, or several do.
+    """
+    known = snapshots(settings, loop)
+    found = [m for m in known if m["id"].startswith(prefix)] if prefix else []
+    found = found or ([m for m in known if m["sha256"].startswith(prefix)] if prefix else [])
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = ", ".join(manifest["id"][:16] for manifest in found[:5])
+        raise NoSnapshot(
+            f"{len(found)} snapshots of loop {loop.loop} start with {prefix!r}: {listed}; give more of it"
+        )
+    raise NoSnapshot(
+        f"no snapshot of loop {loop.loop} starts with {prefix!r}; there are {len(known)}, "
+        "see `ratchet snapshot list`"
+    )
+
+
+def trained_on(entries: list[Entry], manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """The trainings that learned from these rows: request, as_of, verdict, and the version where one was offered."""
+    found = []
+    for entry in entries:
+        if entry.kind != "training" or entry.payload.get("snapshot_sha256") != manifest["sha256"]:
+            continue
+        request = entry.payload["request"]
+        verdict = next(
+            (
+                e.payload["verdict"]
+                for e in entries
+                if e.kind == "evaluation" and e.payload["request"] == request
+            ),
+            None,
+        )
+        offer = next(
+            (
+                e.payload
+                for e in entries
+                if e.kind in ("bootstrap", "rollout_started") and e.payload["request"] == request
+            ),
+            None,
+        )
+        version = None if offer is None else int(offer.get("model_version") or offer["challenger_version"])
+        found.append({"request": request, "as_of": entry.as_of, "verdict": verdict, "version": version})
+    return found
+
+
+def _folder(settings: Settings, loop: Loop) -> Path:
+    return settings.snapshots_dir / loop.loop
+
+
+def _json(document: Any) -> bytes:
+    return json.dumps(document, sort_keys=True, indent=1).encode()
+
+
+def _checked(path: Path, sha256: str) -> bytes:
+    if not path.exists():
+        raise SnapshotChanged(f"snapshot {path} is missing; run take_snapshot again")
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise SnapshotChanged(
+            f"snapshot {path} was changed after it was taken; remove it and run take_snapshot again"
+        )
+    return data
+
+
+def _write_once(path: Path, data: bytes) -> None:
+    if path.exists():
+        _checked(path, path.stem)
+        return
+    write_atomically(path, data)
+    path.chmod(_READ_ONLY)

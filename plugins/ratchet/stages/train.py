@@ -49,21 +49,13 @@ def take_snapshot(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[st
     """Freeze the rows whose labels were known at the job's as-of, in visible partitions."""
     start, end = training_window(loop, job.as_of)
     with open_warehouse(settings, purpose=f"snapshot for {job.request}", read_only=True) as warehouse:
-        columns = ", ".join(
-            ("unit_id", "departure_date", "predict_at", *loop.features.columns, "label", "label_received_at")
-        )
-        rows = warehouse.frame(
-            # Identifiers of the validated loop file; the values are bound.
-            f"select {columns} from features.trn_flights where loop = ? and departure_date between ? and ? "  # noqa: S608
-            "and label_received_at < ? order by departure_date, unit_id",
-            (loop.loop, start, end, job.as_of),
-        )
-    manifest = write_snapshot(settings, loop, rows, as_of=job.as_of, window=(start, end))
+        manifest = write_snapshot(settings, loop, warehouse, as_of=job.as_of, window=(start, end))
     job.write(settings, "snapshot", manifest)
-    log(f"snapshot {manifest['sha256'][:12]}: {len(rows)} rows, departures {start} to {end}")
+    log(f"snapshot {manifest['id'][:12]}: {manifest['rows']} rows, departures {start} to {end}")
     return {
+        "id": manifest["id"],
         "sha256": manifest["sha256"],
-        "rows": len(rows),
+        "rows": manifest["rows"],
         "start": start.isoformat(),
         "end": end.isoformat(),
     }
@@ -125,7 +117,12 @@ def fit(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
             kind="training",
             key=f"training:{job.request}",
             as_of=job.as_of,
-            payload={**document, "request": job.request, "snapshot_sha256": manifest["sha256"]},
+            payload={
+                **document,
+                "request": job.request,
+                "snapshot_id": manifest["id"],
+                "snapshot_sha256": manifest["sha256"],
+            },
         )
     return {"model_sha256": document["model_sha256"], "rows": len(frame), "train_end": document["train_end"]}
 

@@ -1,0 +1,1 @@
+"""Commands of `ratchet`, one module a topic; ratchet.cli registers them."""
