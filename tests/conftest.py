@@ -49,9 +49,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Postgres that lives as long as this worker's tests."""
-    with running_postgres(tmp_path_factory.mktemp("postgres")) as address:
+def postgres_server() -> Iterator[str]:
+    """The SQLAlchemy URL of a Postgres that lives as long as this worker's tests."""
+    with running_postgres() as address:
         yield address
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,31 +30,35 @@ def _binary(name: str) -> str | None:
 
 
 @contextmanager
-def running_postgres(folder: Path) -> Iterator[str]:
-    """A Postgres of its own in `folder`; gives its SQLAlchemy URL. Skips, by name, where it is not installed."""
+def running_postgres() -> Iterator[str]:
+    """A Postgres of its own; gives its SQLAlchemy URL. Skips, by name, where it is not installed."""
     initdb, server = _binary("initdb"), _binary("pg_ctl")
     if initdb is None or server is None:
         pytest.skip("engine postgres is not installed (Debian package postgresql)")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    data, user = folder / "data", []
+    # Not under pytest's folder: every new session shuts that one to other users.
+    folder, user = Path(tempfile.mkdtemp(prefix="ratchet-postgres-")), []
     if os.geteuid() == 0:
         # The server refuses to run as root; Debian's package brings the user postgres.
         user = ["runuser", "-u", "postgres", "--"]
         shutil.chown(folder, "postgres")
-        for parent in folder.parents:
-            if parent == Path("/tmp"):
-                break
-            parent.chmod(parent.stat().st_mode | 0o055)
+    data = folder / "data"
     run = lambda *command: subprocess.run([*user, *command], check=True, capture_output=True, cwd="/")  # noqa: E731
-    run(initdb, "-D", str(data), "-U", "ratchet", "--auth=trust", "--encoding=UTF8")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-    run(server, "-D", str(data), "-o", options, "-l", str(folder / "log"), "-w", "start")
+    options = (
+        f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} "
+        "-c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_connections=50"
+    )
     try:
-        yield f"postgresql+psycopg2://ratchet@127.0.0.1:{port}/postgres"
+        run(initdb, "-D", str(data), "-U", "ratchet", "--auth=trust", "--encoding=UTF8", "--no-sync")
+        run(server, "-D", str(data), "-o", options, "-l", str(folder / "log"), "-w", "start")
+        try:
+            yield f"postgresql+psycopg2://ratchet@127.0.0.1:{port}/postgres"
+        finally:
+            run(server, "-D", str(data), "-m", "immediate", "stop")
     finally:
-        run(server, "-D", str(data), "-m", "immediate", "stop")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def new_database(server: str) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import threading
-import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from tests.engines import running_postgres
+from tests.engines import new_database
 
 from ratchet.ledger.chain import LedgerValueError, plain, verify_chain
 from ratchet.ledger.schema import ENTRIES
@@ -20,23 +18,12 @@ from ratchet.ledger.store import Ledger, LedgerConflict, migrate
 AS_OF = datetime(2013, 5, 14)
 
 
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_postgres(tmp_path_factory.mktemp("postgres")) as address:
-        yield address
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         address = f"sqlite:///{tmp_path / 'ledger.db'}"
     else:
-        server = sa.create_engine(request.getfixturevalue("postgres"), isolation_level="AUTOCOMMIT")
-        name = f"ledger_{uuid.uuid4().hex}"
-        with server.connect() as connection:
-            connection.execute(sa.text(f"create database {name}"))
-        server.dispose()
-        address = request.getfixturevalue("postgres").rpartition("/")[0] + f"/{name}"
+        address = new_database(request.getfixturevalue("postgres_server"))
     migrate(address)
     return address
 
