@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ratchet.landing import land
 from ratchet.landing.land import LandingError, land_range
+from ratchet.landing.partition import Partition, Taken
+from ratchet.landing.report import LandingReport
 from ratchet.loop import Loop, load_loop
 from ratchet.settings import Settings, load_settings
 from ratchet.warehouse.connect import open_warehouse
@@ -64,13 +65,11 @@ def snapshot(wh: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
     return {t: sorted(map(str, wh.frame(f"select * from {t}").itertuples(index=False))) for t in tables}
 
 
-def run(
-    loop: Loop, settings: Settings, wh: Warehouse, start: date = DAY, end: date = DAY
-) -> land.LandingReport:
+def run(loop: Loop, settings: Settings, wh: Warehouse, start: date = DAY, end: date = DAY) -> LandingReport:
     return land_range(loop, settings, wh, start, end, lambda line: None)
 
 
-def counts(report: land.LandingReport) -> tuple[int, int, int, int]:
+def counts(report: LandingReport) -> tuple[int, int, int, int]:
     return report.rows_read, report.rows_landed, report.rows_quarantined, report.rows_duplicate
 
 
@@ -226,15 +225,15 @@ def test_new_rows_take_the_green_verdict_away(loop: Loop, settings: Settings, wh
     assert wh.scalar("select count(*) from ops.partition_gates") == 0
 
 
-def test_a_crash_within_a_day_leaves_the_day_untouched(
+def test_a_crash_within_a_partition_leaves_it_untouched(
     loop: Loop, settings: Settings, wh: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(settings, "outcomes", DAY, "a.jsonl", [outcome(1)])
-    put(settings, "feedback", DAY, "a.jsonl", ["{"])
+    put(settings, "outcomes", DAY, "b.jsonl", ["{", outcome(2)])
     real = type(wh).append
 
     def failing(self: Any, table: str, frame: pd.DataFrame) -> int:
-        if table == "raw.outcomes":
+        if table == "raw.quarantine":
             raise OSError("disk full")
         return real(self, table, frame)
 
@@ -243,19 +242,19 @@ def test_a_crash_within_a_day_leaves_the_day_untouched(
         run(loop, settings, wh)
     monkeypatch.undo()
     assert all(rows == [] for rows in snapshot(wh).values())
-    assert counts(run(loop, settings, wh)) == (2, 1, 1, 0)
+    assert counts(run(loop, settings, wh)) == (3, 2, 1, 0)
 
 
-def test_counts_that_do_not_add_up_stop_the_day(
+def test_counts_that_do_not_add_up_stop_the_partition(
     loop: Loop, settings: Settings, wh: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(settings, "outcomes", DAY, "a.jsonl", [outcome(1), "{"])
-    monkeypatch.setattr(land, "_quarantine", lambda *args: 0)
-    monkeypatch.setattr(land, "_first_seen", lambda hashes, seen: pd.Series([False]).to_numpy())
-    monkeypatch.setattr(land, "row_hashes", lambda typed, contract: [])
-    with pytest.raises(LandingError, match="2 rows read"):
+    real = Partition.take
+    monkeypatch.setattr(Partition, "take", lambda *args: real(*args) + Taken(read=1))
+    with pytest.raises(LandingError, match="3 rows read, but 1 landed"):
         run(loop, settings, wh)
     assert wh.scalar("select count(*) from ops.landings") == 0
+    assert wh.scalar("select count(*) from raw.outcomes") == 0
 
 
 def test_empty_range_is_refused(loop: Loop, settings: Settings, wh: Warehouse) -> None:
@@ -274,7 +273,7 @@ def test_folders_that_are_no_partition_are_named_not_read(
     lines: list[str] = []
     report = land_range(loop, settings, wh, DAY, DAY, lines.append)
     assert counts(report) == (1, 1, 0, 0)
-    assert sum("left alone" in line for line in lines) == 2
+    assert sum("left alone" in line for line in lines) == 3
 
 
 def test_a_thousand_bad_rows_in_many_are_exactly_the_ones_refused(

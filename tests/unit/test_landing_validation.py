@@ -13,7 +13,7 @@ import pytest
 
 from ratchet.landing.contract import Column, ContractError, SourceContract, load_contract, parse_contract
 from ratchet.landing.quarantine import LONGEST_ORIGINAL, printable
-from ratchet.landing.readers import Rejected, UnreadableFile, read
+from ratchet.landing.readers import Chunk, Rejected, UnreadableFile, read_chunks
 from ratchet.landing.row_hash import row_hashes
 from ratchet.landing.validate import validate
 
@@ -47,6 +47,22 @@ GOOD: dict[str, Any] = {
 
 def jsonl(*rows: dict[str, Any] | str) -> bytes:
     return "\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows).encode() + b"\n"
+
+
+def read(data: bytes, fmt: str, contract: SourceContract) -> Chunk:
+    """The only chunk of a small file; one without rows when it has none."""
+    if fmt == "csv" and data:
+        data = data.removesuffix(b"\n") + b"\n"
+    chunks = list(read_chunks(io.BytesIO(data), f"a.{fmt}", contract))
+    if not chunks:
+        return Chunk(0, {name: [] for name in contract.names}, [], False, lambda i: b"")
+    (chunk,) = chunks
+    return chunk
+
+
+def hashes_of(typed: dict[str, Any], contract: SourceContract) -> list[str]:
+    texts: list[str] = row_hashes(typed, contract).texts.to_pylist()
+    return texts
 
 
 def reasons(data: bytes, fmt: str = "jsonl", day: date = DAY) -> list[str]:
@@ -94,7 +110,8 @@ BAD: list[tuple[dict[str, Any] | str, str]] = [
     ),
     ({**GOOD, "received_at": "2013-05-13T23:59:59.999999Z"}, "received_at: not on the partition's day"),
     ({**GOOD, "event_at": "2013-05-14T10:00:00.000001Z"}, "received_at: received before it happened"),
-    ({**GOOD, "rate": 1}, "unknown field rate"),
+    (json.dumps(GOOD)[:-1] + ', "rating": 5}', "field rating comes twice"),
+    ({**GOOD, "answer_id": "4.57E+11"}, "answer_id: a number that a spreadsheet rewrote"),
     ('{"answer_id": "a1"', "broken JSON"),
     ('{"answer_id": "a1"}, {"answer_id": "a2"}', "broken JSON"),
     ("[1, 2]", "not an object but list"),
@@ -146,7 +163,7 @@ def test_empty_file_has_no_row() -> None:
         raw = read(b"", fmt, CONTRACT)
         typed, good, _ = validate(raw, CONTRACT, DAY)
         assert raw.rows_read == len(good) == 0
-        assert row_hashes(typed, CONTRACT) == []
+        assert hashes_of(typed, CONTRACT) == []
 
 
 HEADER = ",".join(CONTRACT.names)
@@ -183,15 +200,14 @@ def test_csv_quotes_and_missing_values() -> None:
     raw = read(data, "csv", CONTRACT)
     typed, good, why = validate(raw, CONTRACT, DAY)
     assert good.all(), why
-    assert typed["comment"].tolist() == ['a, "b"', None]
-    assert typed["rating"].isna().tolist() == [False, True]
+    assert typed["comment"].to_pylist() == ['a, "b"', None]
+    assert typed["rating"].is_null().to_pylist() == [False, True]
 
 
 @pytest.mark.parametrize(
     ("header", "what"),
     [
         (HEADER.replace("rating,", "stars,"), "missing rating; unknown stars"),
-        (HEADER + ",extra", "unknown extra"),
         (HEADER.replace(",comment", ""), "missing comment"),
         (HEADER.replace("price", "rating"), "rating comes twice"),
     ],
@@ -234,7 +250,7 @@ def test_parquet_lands_and_equals_the_same_row_as_json_and_csv() -> None:
         raw = read(data, fmt, CONTRACT)
         typed, good, why = validate(raw, CONTRACT, DAY)
         assert good.all(), why
-        hashes += row_hashes(typed, CONTRACT)
+        hashes += hashes_of(typed, CONTRACT)
     assert len(hashes) == 3
     assert len(set(hashes)) == 1
 
@@ -284,25 +300,27 @@ def test_row_hash_tells_content_apart() -> None:
     raw = read(jsonl(*rows), "jsonl", CONTRACT)
     typed, good, _ = validate(raw, CONTRACT, DAY)
     assert good.all()
-    hashes = row_hashes(typed, CONTRACT)
+    hashes = hashes_of(typed, CONTRACT)
     assert len(set(hashes)) == len(rows)
     assert all(len(value) == 32 and set(value) <= set("0123456789abcdef") for value in hashes)
 
 
 def test_quarantine_keeps_no_personal_data_and_cuts_at_a_length() -> None:
     row = {**GOOD, "comment": "mail jo@example.com", "rating": 9}
-    reason, original = printable(Rejected(1, "rating: above 5", json.dumps(row)), CONTRACT)
+    reason, original = printable(Rejected(1, "rating: above 5", json.dumps(row).encode()), CONTRACT)
     assert json.loads(original)["comment"] == "mail [email]"
     assert json.loads(original)["event_at"] == GOOD["event_at"]
-    _, original = printable(Rejected(2, "broken JSON", '{"comment": "jo@example.com", '), CONTRACT)
+    _, original = printable(Rejected(2, "broken JSON", b'{"comment": "jo@example.com", '), CONTRACT)
     assert "example.com" not in original
-    reason, _ = printable(Rejected(3, "rating: 'jo@example.com' is not a whole number", "{}"), CONTRACT)
+    reason, _ = printable(Rejected(3, "rating: 'jo@example.com' is not a whole number", b"{}"), CONTRACT)
     assert "example.com" not in reason
-    _, original = printable(Rejected(4, "too long", json.dumps({"comment": "x@y.de " * 200_000})), CONTRACT)
+    _, original = printable(
+        Rejected(4, "too long", json.dumps({"comment": "x@y.de " * 200_000}).encode()), CONTRACT
+    )
     assert len(original) < 2 * LONGEST_ORIGINAL
     assert "x@" not in original
-    assert "characters in all" in original
-    _, original = printable(Rejected(5, "NUL", "a\x00b\ud800"), CONTRACT)
+    assert "bytes in all" in original
+    _, original = printable(Rejected(5, "NUL", b"a\x00b\xed\xa0\x80"), CONTRACT)
     assert "\x00" not in original
     original.encode()
 
@@ -372,4 +390,4 @@ def test_times_are_turned_into_utc() -> None:
     raw = read(jsonl({**GOOD, "received_at": "2013-05-14T20:30:00-02:00"}), "jsonl", CONTRACT)
     typed, good, _ = validate(raw, CONTRACT, DAY)
     assert good.all()
-    assert typed["received_at"].iloc[0] == datetime(2013, 5, 14, 22, 30)
+    assert typed["received_at"][0].as_py() == datetime(2013, 5, 14, 22, 30)

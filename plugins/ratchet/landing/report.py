@@ -47,3 +47,15 @@ class LandingReport:
     def dirty(self) -> tuple[tuple[str, date], ...]:
         """The (source, received date) pairs that got new rows, in order, once each."""
         return tuple(sorted({(c.source, c.received_date) for c in self.files if c.rows_landed}))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a landing is: partitions done of all, and rows read of the file at hand."""
+
+    source: str
+    received_date: date
+    file_name: str
+    rows: int
+    partitions_done: int
+    partitions: int

@@ -1,0 +1,247 @@
+"""One source's rows of one received date: what is there, what comes, what is refused, what is written down.
+
+All of it happens in one transaction under the partition's lock, a chunk at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ratchet.landing.contract import SourceContract
+from ratchet.landing.quarantine import Origin, quarantine_frame, quarantine_id
+from ratchet.landing.readers import Chunk, Rejected
+from ratchet.landing.report import FileCounts
+from ratchet.landing.row_hash import fingerprints, row_hashes
+from ratchet.landing.seen import Seen
+from ratchet.landing.spill import ExtraNames, redacted, spill_column
+from ratchet.landing.validate import validate
+from ratchet.warehouse.protocol import Warehouse
+
+# Known fingerprints are read in slices of about so many, so that a large partition is never held as texts.
+_SLICE = 400_000
+_HEX = "0123456789abcdef"
+
+
+class LandingError(RuntimeError):
+    """Landing can't vouch for its counts, or was asked for something impossible."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What became of some rows: read = landed + quarantined + duplicate."""
+
+    read: int = 0
+    landed: int = 0
+    quarantined: int = 0
+    duplicate: int = 0
+
+    def __add__(self, other: Taken) -> Taken:
+        return Taken(
+            self.read + other.read,
+            self.landed + other.landed,
+            self.quarantined + other.quarantined,
+            self.duplicate + other.duplicate,
+        )
+
+
+class Partition:
+    """The rows of one source and received date, inside a transaction."""
+
+    def __init__(
+        self, wh: Warehouse, loop: str, contract: SourceContract, day: date, lag: timedelta | None
+    ) -> None:
+        self._wh, self._loop, self._contract, self._day, self._lag = wh, loop, contract, day, lag
+        self._seen = self._known_rows()
+        self._held = self._known_refusals()
+
+    @property
+    def key(self) -> tuple[str, str, date]:
+        return self._loop, self._contract.source, self._day
+
+    def take(self, origin: Origin, chunk: Chunk, names: ExtraNames) -> Taken:
+        """Land the chunk's good rows, set the others aside; what became of them."""
+        typed, good, reasons = validate(chunk, self._contract, self._day, self._lag)
+        rejected = list(chunk.rejected)
+        rejected += [
+            Rejected(chunk.lines[i], str(reasons[i]), chunk.original(int(i))) for i in np.flatnonzero(~good)
+        ]
+        held = self.refuse(origin, rejected, chunk.header)
+        landed = self._land(origin, chunk, typed, good, names)
+        return Taken(
+            read=chunk.rows_read,
+            landed=landed,
+            quarantined=held,
+            duplicate=int(good.sum()) - landed + len(rejected) - held,
+        )
+
+    def _land(
+        self,
+        origin: Origin,
+        chunk: Chunk,
+        typed: dict[str, pa.Array],
+        good: np.ndarray,
+        names: ExtraNames,
+    ) -> int:
+        rows = np.flatnonzero(good)
+        if not len(rows):
+            return 0
+        if chunk.extras is not None:
+            names.add(chunk.extras, rows)
+        if len(rows) < len(good):
+            at = pa.array(rows)
+            typed = {name: array.take(at) for name, array in typed.items()}
+        for column in self._contract.columns:
+            if column.free_text:
+                typed[column.name] = redacted(typed[column.name])
+        prints = row_hashes(typed, self._contract)
+        new = self._seen.admit(prints.high, prints.low)
+        landed = int(new.sum())
+        if landed == 0:
+            return 0
+        columns: dict[str, Any] = {c.name: typed[c.name] for c in self._contract.columns}
+        columns["row_hash"] = prints.texts
+        columns["source_line"] = pa.array(np.asarray(chunk.lines, dtype=np.int64)[rows])
+        if landed < len(rows):
+            mask = pa.array(new)
+            columns = {name: array.filter(mask) for name, array in columns.items()}
+        if chunk.extras is not None:
+            columns["extra_fields"] = spill_column(chunk.extras, rows[new])
+        columns["loop"] = _same(self._loop, landed)
+        columns["source_file"] = _same(origin.file_name, landed)
+        columns["received_date"] = pa.array(np.full(landed, np.datetime64(self._day, "D")), pa.date32())
+        # Arrow within the frame: nothing is turned into Python objects on the way to the table.
+        frame = pa.table(columns).to_pandas(types_mapper=pd.ArrowDtype)
+        self._wh.append(self._contract.table, frame)
+        return landed
+
+    def refuse(self, origin: Origin, rejected: Sequence[Rejected], header: str | None) -> int:
+        """Set the rows aside, except those that an earlier version of the same file put there; how many."""
+        if not rejected:
+            return 0
+        listed = sorted(rejected, key=lambda entry: entry.line)
+        ids = [quarantine_id(origin, entry) for entry in listed]
+        prints = fingerprints(b"".join(name[:16] for name in ids))
+        new = self._held.admit(prints.high, prints.low)
+        entries = [(ids[i].hex(), listed[i]) for i in np.flatnonzero(new)]
+        if entries:
+            self._wh.append("raw.quarantine", quarantine_frame(origin, entries, self._contract, header))
+        return len(entries)
+
+    def record(self, origin: Origin, taken: Taken, names: ExtraNames) -> FileCounts:
+        """Write down what became of a file.
+
+        Raises:
+            LandingError: its rows do not add up.
+        """
+        check(origin, taken)
+        self._wh.execute(
+            "insert into ops.landings (loop, source, received_date, file_name, file_sha256, rows_read, "
+            "rows_landed, rows_quarantined, rows_duplicate) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *self.key,
+                origin.file_name,
+                origin.file_sha256,
+                taken.read,
+                taken.landed,
+                taken.quarantined,
+                taken.duplicate,
+            ),
+        )
+        for name, rows in names.rows.items():
+            self._wh.execute(
+                "insert into ops.extra_columns values (?, ?, ?, ?, ?, ?) on conflict "
+                "(loop, source, received_date, file_name, column_name) do update set rows = excluded.rows",
+                (*self.key, origin.file_name, name, rows),
+            )
+        return FileCounts(
+            self._contract.source,
+            self._day,
+            origin.file_name,
+            taken.read,
+            taken.landed,
+            taken.quarantined,
+            taken.duplicate,
+        )
+
+    def supersede(self, origin: Origin) -> None:
+        """The file came again and could be read: what an earlier version of it was refused for as a whole, or
+        because it ended within a line, is settled."""
+        self._wh.execute(
+            "update raw.quarantine set state = 'superseded', settled_as = ? where loop = ? and source = ? "
+            "and received_date = ? and source_file = ? and file_sha256 <> ? and state = 'held' "
+            "and (source_line = 0 or is_cut_off)",
+            (origin.file_sha256, *self.key, origin.file_name, origin.file_sha256),
+        )
+
+    def finish(self) -> None:
+        """Renew the digest, take the gate's verdict away, and ask for a build."""
+        self._wh.execute(
+            "delete from ops.partition_digests where loop = ? and source = ? and received_date = ?", self.key
+        )
+        self._wh.execute(
+            "insert into ops.partition_digests values (?, ?, ?, ?, ?)",
+            (*self.key, len(self._seen), self._seen.digest),
+        )
+        # The verdict was about other rows. Until the gate has looked again, nothing may read the day.
+        self._wh.execute(
+            "delete from ops.partition_gates "
+            "where loop = ? and border = 'landing' and table_name = ? and partition_date = ?",
+            self.key,
+        )
+        self._wh.execute(
+            "insert into ops.dirty_partitions (loop, source, received_date) values (?, ?, ?) "
+            "on conflict do nothing",
+            self.key,
+        )
+
+    def _known_rows(self) -> Seen:
+        where = f"from {self._contract.table} where loop = ? and received_date = ?"
+        key = (self._loop, self._day)
+        count = int(self._wh.scalar(f"select count(*) {where}", key))
+        seen = Seen()
+        if count == 0:
+            return seen
+        # The table's name is the contract's, which was checked when it was read.
+        for digit in _HEX if count > _SLICE else ("",):
+            found = self._wh.frame(
+                f"select row_hash {where} and substr(row_hash, 1, {len(digit)}) = ?",
+                (*key, digit),
+            )
+            prints = fingerprints(bytes.fromhex("".join(found["row_hash"].tolist())))
+            seen.admit(prints.high, prints.low)
+        return seen
+
+    def _known_refusals(self) -> Seen:
+        found = self._wh.frame(
+            "select substr(quarantine_id, 1, 32) as id from raw.quarantine "
+            "where loop = ? and source = ? and received_date = ? and quarantine_id is not null",
+            self.key,
+        )
+        prints = fingerprints(bytes.fromhex("".join(found["id"].tolist())))
+        seen = Seen()
+        seen.admit(prints.high, prints.low)
+        return seen
+
+
+def check(origin: Origin, taken: Taken) -> None:
+    """Every row read has landed, is set aside or was there.
+
+    Raises:
+        LandingError: it does not add up.
+    """
+    if taken.read != taken.landed + taken.quarantined + taken.duplicate:
+        raise LandingError(
+            f"{origin.location}: {taken.read} rows read, but {taken.landed} landed + {taken.quarantined} "
+            f"quarantined + {taken.duplicate} duplicate; nothing was written"
+        )
+
+
+def _same(value: str, count: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, pa.string()), count)
