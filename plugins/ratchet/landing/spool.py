@@ -148,7 +148,7 @@ def open_spool(
     folder = settings.landing_dir / loop / source
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(str(folder / ".spool.lock"))
+        lock = FileLock(str(folder / ".pull.lock"))
         lock.acquire(timeout=settings.lock_wait_seconds, poll_interval=0.05)
     except Timeout:
         raise SpoolError(
