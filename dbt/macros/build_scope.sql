@@ -1,7 +1,8 @@
 {#- The condition that keeps an incremental build to the departure dates of ops.build_scope.
 
     relation: alias of a relation with the columns loop and departure_date; what: features or facts.
-    A full build (first run, --full-refresh) takes every date. -#}
+    A full build (first run, --full-refresh) takes every date. The first and last date stand beside it as
+    literals, so that a table of years is read for those days alone. -#}
 {% macro in_build_scope(relation, what='facts') -%}
     {%- set build_scope = source('ops', 'build_scope') -%}
     {%- if is_incremental() -%}
@@ -13,42 +14,78 @@
             from {{ build_scope }} as build_scope
             {{ dates_of(what) }}
         )
+        and {{ departing_within(relation ~ '.departure_date', what) }}
     {%- else -%}
         true
     {%- endif -%}
 {%- endmacro %}
 
 
-{#- The condition that keeps an incremental build to the rows that a feature window of the scope can reach:
-    received at most flights_lookback_days before the first date of the scope. -#}
-{% macro in_lookback(received_at, what='features') -%}
-    {%- set build_scope = source('ops', 'build_scope') -%}
-    {%- if is_incremental() -%}
-        {{ received_at }} >= (
-            select min(build_scope.departure_date) - interval '{{ var("flights_lookback_days") }} days'
-            from {{ build_scope }} as build_scope
-            {{ dates_of(what) }}
-        )
+{#- Whether a departure date lies between `days` before the scope's first date and its last one. -#}
+{% macro departing_within(departure_date, what='facts', days=0) -%}
+    {%- set edges = scope_edges(what) -%}
+    {%- if edges -%}
+        {{ departure_date }} between {{ day_literal(edges[0], -days) }} and {{ day_literal(edges[1], 0) }}
     {%- else -%}
         true
     {%- endif -%}
+{%- endmacro %}
+
+
+{#- Whether a row may matter to the scope: received at most `before` days before its first date, and at most
+    `after` days after its last one. One day is added on both sides: dates are local, times UTC. -#}
+{% macro received_within(received_at, before, after, what='facts') -%}
+    {%- set edges = scope_edges(what) -%}
+    {%- if edges -%}
+        {{ received_at }} >= {{ day_literal(edges[0], -before - 1) }}
+        and {{ received_at }} < {{ day_literal(edges[1], after + 2) }}
+    {%- else -%}
+        true
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- The rows that `within_reach` can keep for a departure of the scope. -#}
+{% macro received_within_reach(received_at, what='facts') -%}
+    {{ received_within(received_at, var('flights_ahead_days') + 1, var('flights_amend_days'), what) }}
+{%- endmacro %}
+
+
+{#- A row about a unit counts when it is received from ahead_days (and one) before the unit's departure to amend_days
+    after it. Earlier or later ones are counted in mon_rows_unplaced and change nothing: so the cost of a build
+    does not depend on how much history there is. -#}
+{% macro within_reach(received_at, scheduled_departure_at) -%}
+    {{ received_at }} >= {{ scheduled_departure_at }} - interval '{{ var("flights_ahead_days") + 1 }} days'
+    and {{ received_at }} <= {{ scheduled_departure_at }} + interval '{{ var("flights_amend_days") }} days'
+{%- endmacro %}
+
+
+{#- First and last date of the scope as YYYY-MM-DD, or nothing in a full build or for an empty scope. -#}
+{% macro scope_edges(what) -%}
+    {%- if execute and is_incremental() -%}
+        {%- set found = run_query(
+            "select cast(min(departure_date) as varchar), cast(max(departure_date) as varchar) from "
+            ~ source('ops', 'build_scope') ~ " as build_scope " ~ dates_of(what)
+        ).rows[0] -%}
+        {%- if found[0] is not none -%}
+            {{ return((found[0], found[1])) }}
+        {%- endif -%}
+    {%- endif -%}
+    {{ return(none) }}
+{%- endmacro %}
+
+
+{% macro day_literal(day, plus) -%}
+    {%- set moved = modules.datetime.date.fromisoformat(day) + modules.datetime.timedelta(days=plus) -%}
+    cast('{{ moved.isoformat() }}' as date)
 {%- endmacro %}
 
 
 {#- Pre-hook of incremental models: takes the scope's dates out, in the transaction that appends them again. -#}
 {% macro delete_build_scope(what='facts') -%}
-    {%- set build_scope = source('ops', 'build_scope') -%}
     {%- if is_incremental() -%}
         delete from {{ this }}
-        where
-            (loop, departure_date)
-            in (
-                select
-                    build_scope.loop,
-                    build_scope.departure_date
-                from {{ build_scope }} as build_scope
-                {{ dates_of(what) }}
-            )
+        where {{ in_build_scope(this.identifier, what) }}
     {%- endif -%}
 {%- endmacro %}
 

@@ -1,7 +1,11 @@
-{#- A sum that is the same to the last bit whatever the order of the rows or the number of threads: nine
-    decimals, added as integers. Zero for no rows. -#}
+{#- A sum that is the same to the last bit whatever the order of the rows, the number of threads or the engine: nine
+    decimals, added as integers. Rounded by floor, because engines round halves and casts each their own way. Zero
+    for no rows. -#}
 {% macro exact_sum(expression) -%}
-    cast(coalesce(sum(cast({{ expression }} as decimal(18, 9))), 0) as double precision)
+    cast(
+        coalesce(sum(cast(floor(cast({{ expression }} as double precision) * 1000000000 + 0.5) as bigint)), 0)
+        as double precision
+    ) / 1000000000
 {%- endmacro %}
 
 

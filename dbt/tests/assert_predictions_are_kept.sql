@@ -1,4 +1,4 @@
--- Every landed prediction of a scheduled flight of the scope has its one row, and no other prediction has one.
+-- Every prediction that landed in time for a scheduled flight of the scope has its one row, and no other has one.
 with
 
 build_scope as (
@@ -18,7 +18,7 @@ facts as (
 ),
 
 expected as (
-    select count(distinct staged.prediction_id) as n_expected
+    select count(distinct staged.prediction_id || '|' || staged.unit_id) as n_expected
     from staged
     inner join scheduled
         on
@@ -28,6 +28,7 @@ expected as (
         on
             scheduled.loop = build_scope.loop
             and scheduled.departure_date = build_scope.departure_date
+    where {{ within_reach('staged.received_at', 'scheduled.scheduled_departure_at') }}
 ),
 
 found as (

@@ -105,13 +105,34 @@ def test_nothing_known_only_afterwards_is_a_feature_column(loop: dict[str, Any])
 
 def test_label_and_windows_are_the_loop_files(loop: dict[str, Any], variables: dict[str, Any]) -> None:
     rating = next(rail for rail in loop["guardrails"] if rail["metric"] == "rating")
-    assert {name: value for name, value in variables.items() if not name.endswith("_features")} == {
+    numbers = {name: value for name, value in variables.items() if isinstance(value, int)}
+    assert numbers == {
         "flights_lead_hours": loop["prediction"]["lead_hours"],
         "flights_lookback_days": loop["reach"]["lookback_days"],
+        "flights_amend_days": loop["reach"]["amend_days"],
+        "flights_ahead_days": loop["reach"]["ahead_days"],
         "flights_label_threshold_minutes": loop["label"]["threshold"],
         "flights_label_maturity_hours": loop["label"]["maturity_hours"],
         "flights_feedback_maturity_hours": rating["maturity_hours"],
     }
+
+
+def test_the_sources_of_the_models_are_the_loop_files(
+    loop: dict[str, Any], variables: dict[str, Any]
+) -> None:
+    about_units = set(variables["flights_unit_sources"])
+    whole = set(variables["flights_reference_sources"])
+    declared = loop["sources"]
+    assert whole <= {name for name, entry in declared.items() if entry.get("reference")}
+    assert about_units == set(declared) - {"schedule", "weather", "planes", "airports"}, (
+        "a source about flights that the reach of a build does not know would change facts that nobody rebuilds"
+    )
+
+
+def test_the_curve_of_maturity_shows_every_window(loop: dict[str, Any], variables: dict[str, Any]) -> None:
+    ages = variables["flights_maturity_ages_hours"]
+    assert ages == sorted(set(ages))
+    assert {loop["label"]["maturity_hours"], 24 * loop["reach"]["amend_days"]} <= set(ages)
 
 
 def test_histograms_cover_the_loop_files_features_and_categories(

@@ -246,14 +246,15 @@ def test_another_loops_rows_are_not_looked_at(
 
 
 def publishable(wh: Warehouse, loop: Loop, frame: pd.DataFrame) -> None:
-    wh.execute(f"drop table if exists features.{loop.features.table}")
+    wh.execute("create schema if not exists build_features")
+    wh.execute(f"drop table if exists build_features.{loop.features.table}")
     kinds = {"O": "varchar", "M": "timestamp", "f": "double", "i": "bigint"}
     declared = {c: kinds.get(frame[c].dtype.kind, "varchar") for c in frame.columns} | {
         "departure_date": "date"
     }
     columns = ", ".join(f'"{c}" {kind}' for c, kind in declared.items())
-    wh.execute(f"create table features.{loop.features.table} ({columns})")
-    wh.append(f"features.{loop.features.table}", frame)
+    wh.execute(f"create table build_features.{loop.features.table} ({columns})")
+    wh.append(f"build_features.{loop.features.table}", frame)
 
 
 def test_features_success(loop: Loop, settings: Settings, wh: Warehouse, builders: Builders) -> None:
@@ -265,8 +266,10 @@ def test_features_success(loop: Loop, settings: Settings, wh: Warehouse, builder
         (DAY, "pass", 900),
         (NEXT, "pass", 900),
     ]
-    assert stored(wh)["border"].tolist() == ["features", "features"]
-    assert stored(wh)["table_name"].unique().tolist() == [loop.features.table]
+    staged = wh.frame("select * from ops.staged_gates order by partition_date")
+    assert staged["verdict"].tolist() == ["pass", "pass"]
+    assert staged["table_name"].unique().tolist() == [loop.features.table]
+    assert stored(wh).empty, "nobody may read a partition that was judged and not published"
 
 
 def test_features_failure(loop: Loop, settings: Settings, wh: Warehouse, builders: Builders) -> None:

@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pytest
 
 from ratchet.landing.contract import load_contract
+from ratchet.loop import load_loop
+from ratchet.settings import Settings
+from ratchet.stages.dbt_environment import close_dbt, dbt_access
+from ratchet.stages.publishing import adopt_verdicts, copy_scope
 from ratchet.warehouse import ops
-from ratchet.warehouse.duckdb import DuckDBWarehouse
+from ratchet.warehouse.connect import open_warehouse
+from ratchet.warehouse.protocol import Warehouse
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+LOOP = load_loop(ROOT / "loops" / "flights.yml")
 SOURCES = (
     "schedule",
     "weather",
@@ -72,6 +78,7 @@ TABLES = (
     "monitoring.mon_calibration_daily",
     "monitoring.mon_feature_histograms",
     "monitoring.mon_label_maturity",
+    "monitoring.mon_label_windows",
     "monitoring.mon_partition_rows",
 )
 
@@ -279,11 +286,10 @@ def _answers(predictions: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 class World:
-    """A warehouse file with raw rows, and dbt on it."""
+    """A warehouse with raw rows, and dbt on it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.path = folder / "warehouse.duckdb"
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.flights = _flights()
         self.planted, self.outcomes, self.weather = _plant(self.flights, _outcomes(self.flights), _weather())
         routes = self.flights[["flight_id", "origin", "carrier", "dest"]].rename(
@@ -304,28 +310,23 @@ class World:
             "feedback": feedback,
             "telemetry": telemetry,
         }
-        with self.open() as connection:
-            warehouse = DuckDBWarehouse(connection)
+        with self.open() as warehouse:
             ops.ensure(warehouse)
             for source in SOURCES:
-                connection.execute(load_contract(ROOT / "dbt", source).ddl())
-            connection.execute("insert into ops.experiments values ('flights', 'trial', 1, 2)")
-            connection.execute(
+                warehouse.execute(load_contract(ROOT / "dbt", source).ddl())
+            warehouse.execute("insert into ops.experiments values ('flights', 'trial', 1, 2)")
+            warehouse.execute(
                 "insert into ops.feature_bins values ('flights', 1, 'temperature_f', 0, null, null, 0.0), "
                 "('flights', 1, 'temperature_f', 1, null, 32, 0.5), "
                 "('flights', 1, 'temperature_f', 2, 32, null, 0.5)"
             )
 
-    def open(self) -> Any:
-        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-
-        # dbt keeps its connection to the file after it has returned.
-        DuckDBConnectionManager.close_all_connections()
-        return duckdb.connect(str(self.path))
+    def open(self) -> AbstractContextManager[Warehouse]:
+        return open_warehouse(self.settings, purpose="test")
 
     def land(self, start: date, end: date) -> None:
         """The rows received on [start, end), with a green landing gate for each partition."""
-        with self.open() as connection:
+        with self.open() as warehouse, warehouse.transaction():
             for source, rows in self.raw.items():
                 day = rows["received_at"].dt.date
                 due = rows[(day >= start) & (day < end)]
@@ -336,43 +337,45 @@ class World:
                     source_file="test",
                     source_line=1,
                 )
-                connection.register("due", due)
-                connection.execute(f"insert into raw.{source} by name select * from due")
-                connection.execute(
-                    "insert into ops.landings select 'flights', $1, received_date, 'test', 'test', "
-                    "count(*), count(*), 0, 0 from due group by received_date",
-                    [source],
-                )
-                connection.execute(
-                    "insert into ops.partition_gates select 'flights', 'landing', $1, received_date, 'pass', "
-                    "count(*), '', 'test', received_date from due group by received_date",
-                    [source],
-                )
-                connection.unregister("due")
+                warehouse.append(f"raw.{source}", due)
+                counts = due.groupby("received_date").size()
+                landed = {"loop": "flights", "received_date": counts.index, "source": source}
+                read = {"rows_read": counts.array, "rows_landed": counts.array}
+                none = {"rows_quarantined": 0, "rows_duplicate": 0}
+                names = {"file_name": "test", "file_sha256": "test"}
+                warehouse.append("ops.landings", pd.DataFrame({**landed, **names, **read, **none}))
+                for received, count in counts.items():
+                    warehouse.execute(
+                        "insert into ops.partition_gates values ('flights', 'landing', ?, ?, 'pass', ?, '', 'test', ?)",
+                        (source, received, int(count), received),
+                    )
 
     def scope(self, start: date, end: date, as_of: date, *, features: bool = True) -> None:
         """Departure dates [start, end) are what the next build rebuilds."""
-        with self.open() as connection:
-            connection.execute("delete from ops.build_scope")
-            connection.execute(
-                "insert into ops.build_scope select 'flights', cast(day as date), $3, $4 "
-                "from range($1::timestamp, $2::timestamp, interval 1 day) as days(day)",
-                [start, end, as_of, features],
-            )
-
-    def pass_features(self) -> None:
-        with self.open() as connection:
-            connection.execute(
-                "insert or replace into ops.partition_gates select distinct 'flights', 'features', "
-                "'ftr_flights__pre_departure', departure_date, 'pass', 1, '', 'test', departure_date "
-                "from features.ftr_flights__pre_departure"
+        days = [start + timedelta(days=n) for n in range((end - start).days)]
+        with self.open() as warehouse:
+            warehouse.execute("delete from ops.build_scope")
+            warehouse.append(
+                "ops.build_scope",
+                pd.DataFrame(
+                    {
+                        "loop": "flights",
+                        "departure_date": days,
+                        "as_of": pd.Timestamp(as_of),
+                        "includes_features": features,
+                    }
+                ),
             )
 
     def dbt(self, *arguments: str) -> Any:
         from dbt.cli.main import dbtRunner
 
         where = ["--project-dir", str(ROOT / "dbt"), "--profiles-dir", str(ROOT / "dbt")]
-        return dbtRunner().invoke(["--quiet", *arguments, *where])
+        with dbt_access(self.settings):
+            try:
+                return dbtRunner().invoke(["--quiet", *arguments, *where])
+            finally:
+                close_dbt()
 
     def build(self, *arguments: str) -> list[Any]:
         result = self.dbt("build", "--selector", "flights", *arguments)
@@ -382,45 +385,58 @@ class World:
             if str(node.status) in ("error", "fail")
         ]
         assert result.success, broken or result.exception
+        self.publish()
         return list(result.result)
 
+    def publish(self) -> None:
+        """Every staged feature partition of the scope passes; then what was staged is published."""
+        with self.open() as warehouse, warehouse.transaction():
+            warehouse.execute("delete from ops.staged_gates")
+            warehouse.execute(
+                "insert into ops.staged_gates select s.loop, 'ftr_flights__pre_departure', "
+                "s.departure_date, 'pass', count(f.unit_id), '', 'test', s.as_of from ops.build_scope s "
+                "left join build_features.ftr_flights__pre_departure f on f.departure_date = s.departure_date "
+                "where s.includes_features group by s.loop, s.departure_date, s.as_of"
+            )
+            copied = copy_scope(warehouse, LOOP)
+            adopt_verdicts(warehouse, LOOP)
+        assert copied
+
     def frame(self, sql: str) -> pd.DataFrame:
-        with self.open() as connection:
-            return connection.execute(sql).df()
+        with self.open() as warehouse:
+            return warehouse.frame(sql)
+
+    def execute(self, *statements: str) -> None:
+        with self.open() as warehouse, warehouse.transaction():
+            for statement in statements:
+                warehouse.execute(statement)
 
     def fingerprints(self) -> dict[str, tuple[int, str]]:
         """Rows of each table and a hash over them, to the last bit of each double, whatever their order."""
-        with self.open() as connection:
+        with self.open() as warehouse:
             return {
-                table: connection.execute(
-                    "select count(*), md5(string_agg(row_text, '|' order by row_text)) "
-                    f"from (select cast(row_of as varchar) as row_text from {table} as row_of)"
-                ).fetchone()
+                table: tuple(
+                    warehouse.frame(
+                        "select count(*) as n, md5(string_agg(row_text, '|' order by row_text)) as h "
+                        f"from (select cast(row_of as varchar) as row_text from {table} as row_of) as written"
+                    ).iloc[0]
+                )
                 for table in TABLES
             }
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(settings_of: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Five weeks built at once, then one week as an increment."""
-    folder = tmp_path_factory.mktemp("dbt")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RATCHET_HOME", str(folder))
-        patch.setenv("RATCHET_WAREHOUSE_PATH", str(folder / "warehouse.duckdb"))
-        patch.setenv("DBT_TARGET_PATH", str(folder / "target"))
-        patch.setenv("DBT_LOG_PATH", str(folder / "logs"))
-        patch.setenv("DO_NOT_TRACK", "1")
-        built = World(folder)
-        built.land(date(2012, 12, 1), INCREMENT)
-        built.scope(FIRST, INCREMENT, INCREMENT)
-        built.build()
-        built.land(INCREMENT, END)
-        # As far ahead as the schedule is known: a full build covers those dates too.
-        built.scope(INCREMENT - timedelta(days=10), END + timedelta(days=4), END)
-        built.build()
-        built.pass_features()
-        yield built
-        built.open().close()
+    built = World(settings_of(tmp_path_factory.mktemp("dbt")))
+    built.land(date(2012, 12, 1), INCREMENT)
+    built.scope(FIRST, INCREMENT, INCREMENT)
+    built.build()
+    built.land(INCREMENT, END)
+    # As far ahead as the schedule is known: a full build covers those dates too.
+    built.scope(INCREMENT - timedelta(days=10), END + timedelta(days=4), END)
+    built.build()
+    yield built
 
 
 def _features_of(world: World, units: list[str]) -> pd.DataFrame:
@@ -581,11 +597,10 @@ def test_rebuilt_rows_are_the_same_to_the_last_bit(world: World) -> None:
     world.build()
     assert world.fingerprints() == before, "three days rebuilt"
 
-    with world.open() as connection:
-        connection.execute(
-            "create table raw.kept as select * from raw.outcomes; "
-            "update raw.outcomes set outcome_value = 400 where received_date = date '2013-02-06'"
-        )
+    world.execute(
+        "create table raw.kept as select * from raw.outcomes",
+        "update raw.outcomes set outcome_value = 400 where received_date = date '2013-02-06'",
+    )
     world.scope(INCREMENT, END, END, features=False)
     world.build()
     after = world.fingerprints()
@@ -593,8 +608,9 @@ def test_rebuilt_rows_are_the_same_to_the_last_bit(world: World) -> None:
     assert "marts.fct_labels" in changed, "the outcomes did change"
     assert "features.ftr_flights__pre_departure" not in changed, "only facts were to be rebuilt"
 
-    with world.open() as connection:
-        connection.execute("drop table raw.outcomes; alter table raw.kept rename to outcomes")
+    world.execute(
+        "delete from raw.outcomes", "insert into raw.outcomes select * from raw.kept", "drop table raw.kept"
+    )
     world.build("--full-refresh")
     assert world.fingerprints() == before, "all built at once"
 
@@ -603,11 +619,9 @@ def test_a_blocked_partition_is_not_read(world: World) -> None:
     count = "select count(*) as n from staging.stg_outcomes__outcomes"
     seen = world.frame(count)["n"].iloc[0]
     where = "where border = 'landing' and table_name = 'outcomes' and partition_date = date '2013-02-06'"
-    with world.open() as connection:
-        connection.execute(f"update ops.partition_gates set verdict = 'block' {where}")
+    world.execute(f"update ops.partition_gates set verdict = 'block' {where}")
     blocked = world.frame(count)["n"].iloc[0]
-    with world.open() as connection:
-        connection.execute(f"update ops.partition_gates set verdict = 'pass' {where}")
+    world.execute(f"update ops.partition_gates set verdict = 'pass' {where}")
     assert 0 < blocked < seen
 
 
@@ -644,7 +658,7 @@ def test_freshness_is_judged_as_of_a_moment_of_the_data(
     monkeypatch.setenv("RATCHET_AS_OF", as_of)
     result = world.dbt("source", "freshness", "--select", "source:raw.outcomes")
     assert [str(node.status) for node in result.result] == [status]
-    written = json.loads((world.folder / "target" / "sources.json").read_text(encoding="utf-8"))
+    written = json.loads((world.settings.dbt_target_dir / "sources.json").read_text(encoding="utf-8"))
     assert datetime.fromisoformat(written["results"][0]["snapshotted_at"]).replace(
         tzinfo=None
     ) == datetime.fromisoformat(as_of)

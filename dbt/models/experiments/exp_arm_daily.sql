@@ -41,6 +41,7 @@ served as (
             predictions.loop = reactions.loop
             and predictions.departure_date = reactions.departure_date
             and predictions.prediction_id = reactions.prediction_id
+            and predictions.unit_id = reactions.unit_id
     where
         {{ in_build_scope('predictions') }}
         and predictions.experiment_id is not null

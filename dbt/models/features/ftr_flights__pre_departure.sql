@@ -16,16 +16,8 @@ planes as (
     select * from {{ ref('stg_planes__planes') }}
 ),
 
-landings as (
-    select * from {{ source('ops', 'landings') }}
-),
-
 landed as (
-    select
-        loop,
-        cast(max(received_date) as timestamp) + interval '1 day' as landed_until
-    from landings
-    group by loop
+    select * from {{ ref('int_feeds_landed') }}
 ),
 
 -- A row exists once everything that its prediction may know has landed, so that it never changes afterwards.

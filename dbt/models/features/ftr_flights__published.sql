@@ -1,9 +1,10 @@
-{{ config(materialized='view') }}
+{{ config(materialized='view', schema='features') }}
+-- depends_on: {{ ref('ftr_flights__pre_departure') }}
 
 with
 
 features as (
-    select * from {{ ref('ftr_flights__pre_departure') }}
+    select * from {{ source('published_features', 'ftr_flights__pre_departure') }}
 ),
 
 gates as (

@@ -1,4 +1,5 @@
-{{ config(materialized='view') }}
+{{ config(materialized='view', schema='features') }}
+-- depends_on: {{ ref('fct_labels') }}
 
 with
 
@@ -7,7 +8,7 @@ features as (
 ),
 
 labels as (
-    select * from {{ ref('fct_labels') }}
+    select * from {{ source('published_marts', 'fct_labels') }}
 ),
 
 labelled as (

@@ -4,12 +4,24 @@ versions as (
     select * from {{ ref('stg_schedule__flights') }}
 ),
 
+named as (
+    select distinct
+        versions.loop,
+        versions.unit_id
+    from versions
+    where {{ in_build_scope('versions', 'features') }}
+),
+
+-- All versions of a flight, also those that put it on another date: only one of them stands.
 timed as (
     select
         versions.*,
         versions.scheduled_departure_at - interval '{{ var("flights_lead_hours") }} hours' as predict_at
     from versions
-    where {{ in_build_scope('versions', 'features') }}
+    inner join named
+        on
+            versions.loop = named.loop
+            and versions.unit_id = named.unit_id
 ),
 
 ranked as (
@@ -28,7 +40,9 @@ ranked as (
 
 latest as (
     select * from ranked
-    where version_rank = 1
+    where
+        version_rank = 1
+        and {{ in_build_scope('ranked', 'features') }}
 )
 
 select

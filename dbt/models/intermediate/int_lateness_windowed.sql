@@ -40,7 +40,19 @@ outcomes_known as (
         on
             outcomes.loop = scheduled.loop
             and outcomes.unit_id = scheduled.unit_id
-    where {{ in_lookback('greatest(outcomes.received_at, scheduled.received_at)') }}
+    where
+        {{ received_within(
+            'outcomes.received_at',
+            var('flights_lookback_days') + var('flights_amend_days') + var('flights_ahead_days') + 1,
+            0,
+            'features'
+        ) }}
+        and {{ departing_within(
+            'scheduled.departure_date', 'features', var('flights_lookback_days') + var('flights_amend_days') + 1
+        ) }}
+        and {{ within_reach('outcomes.received_at', 'scheduled.scheduled_departure_at') }}
+        and scheduled.received_at
+        <= scheduled.scheduled_departure_at + interval '{{ var("flights_amend_days") }} days'
 ),
 
 outcome_versions as (

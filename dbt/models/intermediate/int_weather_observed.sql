@@ -30,7 +30,7 @@ received as (
             rows between unbounded preceding and current row
         ) as latest_observed_at
     from observations
-    where {{ in_lookback('observations.received_at') }}
+    where {{ received_within('observations.received_at', 2, 0, 'features') }}
 ),
 
 -- A straggler about an hour that a later observation has already passed never becomes the latest one.

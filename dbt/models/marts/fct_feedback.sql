@@ -22,16 +22,13 @@ placed as (
         (
             answers.received_at
             <= flights.scheduled_departure_at + interval '{{ var("flights_feedback_maturity_hours") }} hours'
-        ) as is_in_window,
-        row_number() over (
-            partition by answers.loop, answers.feedback_id
-            order by answers.received_at desc, answers.row_hash desc
-        ) as version_rank
+        ) as is_in_window
     from answers
     inner join predictions
         on
             answers.loop = predictions.loop
             and answers.prediction_id = predictions.prediction_id
+            and answers.unit_id = predictions.unit_id
     inner join flights
         on
             predictions.loop = flights.loop
@@ -40,10 +37,26 @@ placed as (
     where
         {{ in_build_scope('predictions') }}
         and predictions.is_served
+        and {{ received_within_reach('answers.received_at') }}
+        and {{ within_reach('answers.received_at', 'flights.scheduled_departure_at') }}
+),
+
+-- What was last said when the window closed stands; a later edit moves no sum that was already judged.
+ranked as (
+    select
+        placed.*,
+        row_number() over (
+            partition by placed.loop, placed.feedback_id, placed.prediction_id, placed.unit_id
+            order by
+                case when placed.is_in_window then 0 else 1 end asc,
+                placed.received_at desc,
+                placed.row_hash desc
+        ) as version_rank
+    from placed
 ),
 
 latest as (
-    select * from placed
+    select * from ranked
     where version_rank = 1
 )
 

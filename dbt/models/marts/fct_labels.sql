@@ -26,7 +26,10 @@ timed as (
         on
             flights.loop = outcomes.loop
             and flights.unit_id = outcomes.unit_id
-    where {{ in_build_scope('flights') }}
+    where
+        {{ in_build_scope('flights') }}
+        and {{ received_within_reach('outcomes.received_at') }}
+        and {{ within_reach('outcomes.received_at', 'flights.scheduled_departure_at') }}
 ),
 
 -- What was last known when the window closed stands; only a unit without that shows a late report.

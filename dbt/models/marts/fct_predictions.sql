@@ -12,18 +12,11 @@ labels as (
     select * from {{ ref('fct_labels') }}
 ),
 
-landings as (
-    select * from {{ source('ops', 'landings') }}
-),
-
 landed as (
-    select
-        loop,
-        cast(max(received_date) as timestamp) + interval '1 day' as landed_until
-    from landings
-    group by loop
+    select * from {{ ref('int_feeds_landed') }}
 ),
 
+-- An id that names two flights is two predictions: what it says of one must not depend on the other.
 placed as (
     select
         predictions.*,
@@ -33,7 +26,7 @@ placed as (
         flights.scheduled_departure_at
         + interval '{{ var("flights_label_maturity_hours") }} hours' as label_window_ends_at,
         row_number() over (
-            partition by predictions.loop, predictions.prediction_id
+            partition by predictions.loop, predictions.prediction_id, predictions.unit_id
             order by predictions.received_at desc, predictions.row_hash desc
         ) as version_rank
     from predictions
@@ -41,7 +34,10 @@ placed as (
         on
             predictions.loop = flights.loop
             and predictions.unit_id = flights.unit_id
-    where {{ in_build_scope('flights') }}
+    where
+        {{ in_build_scope('flights') }}
+        and {{ received_within_reach('predictions.received_at') }}
+        and {{ within_reach('predictions.received_at', 'flights.scheduled_departure_at') }}
 ),
 
 resolved as (
@@ -52,7 +48,7 @@ resolved as (
         case
             when labels.is_in_window then 'arrived'
             when labels.unit_id is not null then 'late_report'
-            when landed.landed_until <= placed.label_window_ends_at then 'open'
+            when coalesce(landed.outcomes_until <= placed.label_window_ends_at, true) then 'open'
             else 'unresolved'
         end as outcome_state,
         case

@@ -22,6 +22,7 @@ served as (
         predictions.prediction_id,
         predictions.unit_id,
         predictions.departure_date,
+        flights.scheduled_departure_at,
         flights.scheduled_departure_at
         + interval '{{ var("flights_feedback_maturity_hours") }} hours' as feedback_window_ends_at
     from predictions
@@ -39,6 +40,7 @@ answered as (
     select
         feedback.loop,
         feedback.prediction_id,
+        feedback.unit_id,
         {{ whole_sum("case when feedback.channel = 'rating' and feedback.rating is not null then 1 else 0 end") }}
             as n_ratings,
         {{ whole_sum("case when feedback.channel = 'rating' then feedback.rating end") }} as sum_rating,
@@ -49,17 +51,18 @@ answered as (
     where
         {{ in_build_scope('feedback') }}
         and feedback.is_in_window
-    group by feedback.loop, feedback.prediction_id
+    group by feedback.loop, feedback.prediction_id, feedback.unit_id
 ),
 
 counted_versions as (
     select
         events.loop,
         events.prediction_id,
+        events.unit_id,
         events.event_type,
         events.event_count,
         row_number() over (
-            partition by events.loop, events.telemetry_id
+            partition by events.loop, events.telemetry_id, events.prediction_id, events.unit_id
             order by events.received_at desc, events.row_hash desc
         ) as version_rank
     from events
@@ -67,20 +70,25 @@ counted_versions as (
         on
             events.loop = served.loop
             and events.prediction_id = served.prediction_id
+            and events.unit_id = served.unit_id
             and events.received_at <= served.feedback_window_ends_at
+    where
+        {{ received_within_reach('events.received_at') }}
+        and {{ within_reach('events.received_at', 'served.scheduled_departure_at') }}
 ),
 
 counted as (
     select
         loop,
         prediction_id,
+        unit_id,
         {{ whole_sum("case when event_type = 'rating_asked' then event_count end") }} as n_asked,
         {{ whole_sum("case when event_type = 'alert_dismissed' then event_count end") }} as n_dismissed,
         {{ whole_sum("case when event_type = 'screen_reopened' then event_count end") }} as n_reopened,
         {{ whole_sum("case when event_type = 'app_error' then event_count end") }} as n_errors
     from counted_versions
     where version_rank = 1
-    group by loop, prediction_id
+    group by loop, prediction_id, unit_id
 ),
 
 reactions as (
@@ -102,10 +110,12 @@ reactions as (
         on
             served.loop = answered.loop
             and served.prediction_id = answered.prediction_id
+            and served.unit_id = answered.unit_id
     left join counted
         on
             served.loop = counted.loop
             and served.prediction_id = counted.prediction_id
+            and served.unit_id = counted.unit_id
 )
 
 select

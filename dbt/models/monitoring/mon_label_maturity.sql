@@ -4,43 +4,134 @@ flights as (
     select * from {{ ref('int_flights_scheduled') }}
 ),
 
-labels as (
-    select * from {{ ref('fct_labels') }}
+outcomes as (
+    select * from {{ ref('stg_outcomes__outcomes') }}
 ),
 
-reported as (
+predictions as (
+    select * from {{ ref('fct_predictions') }}
+),
+
+answers as (
+    select * from {{ ref('fct_feedback') }}
+),
+
+scheduled as (
     select
         flights.loop,
+        flights.unit_id,
         flights.departure_date,
-        case when labels.is_in_window then 1 else 0 end as is_in_window,
-        case when not labels.is_in_window then 1 else 0 end as is_late_report,
-        case when labels.unit_id is null then 1 else 0 end as is_without_outcome
+        flights.scheduled_departure_at
     from flights
-    left join labels
-        on
-            flights.loop = labels.loop
-            and flights.departure_date = labels.departure_date
-            and flights.unit_id = labels.unit_id
     where {{ in_build_scope('flights') }}
 ),
 
-summed as (
+first_outcomes as (
     select
+        scheduled.loop,
+        scheduled.departure_date,
+        scheduled.unit_id,
+        scheduled.scheduled_departure_at,
+        min(outcomes.received_at) as received_at
+    from scheduled
+    inner join outcomes
+        on
+            scheduled.loop = outcomes.loop
+            and scheduled.unit_id = outcomes.unit_id
+    where
+        {{ received_within_reach('outcomes.received_at') }}
+        and {{ within_reach('outcomes.received_at', 'scheduled.scheduled_departure_at') }}
+    group by scheduled.loop, scheduled.departure_date, scheduled.unit_id, scheduled.scheduled_departure_at
+),
+
+first_answers as (
+    select
+        scheduled.loop,
+        scheduled.departure_date,
+        answers.prediction_id as unit_id,
+        scheduled.scheduled_departure_at,
+        min(answers.feedback_received_at) as received_at
+    from scheduled
+    inner join answers
+        on
+            scheduled.loop = answers.loop
+            and scheduled.departure_date = answers.departure_date
+            and scheduled.unit_id = answers.unit_id
+    group by scheduled.loop, scheduled.departure_date, answers.prediction_id, scheduled.scheduled_departure_at
+),
+
+received as (
+    select
+        'outcomes' as source,
+        first_outcomes.*
+    from first_outcomes
+    union all
+    select
+        'feedback' as source,
+        first_answers.*
+    from first_answers
+),
+
+ages as (
+    {% for age in var('flights_maturity_ages_hours') %}
+        select {{ age }} as age_hours
+        {% if not loop.last %}union all{% endif %}
+    {% endfor %}
+),
+
+units as (
+    select
+        'outcomes' as source,
         loop,
         departure_date,
         {{ count_of('*') }} as n_units,
-        {{ whole_sum('is_in_window') }} as n_in_window,
-        {{ whole_sum('is_late_report') }} as n_late_report,
-        {{ whole_sum('is_without_outcome') }} as n_without_outcome
-    from reported
+        max(scheduled_departure_at) as last_departure_at
+    from scheduled
     group by loop, departure_date
+    union all
+    select
+        'feedback' as source,
+        scheduled.loop,
+        scheduled.departure_date,
+        {{ count_of('*') }} as n_units,
+        max(scheduled.scheduled_departure_at) as last_departure_at
+    from scheduled
+    inner join predictions
+        on
+            scheduled.loop = predictions.loop
+            and scheduled.departure_date = predictions.departure_date
+            and scheduled.unit_id = predictions.unit_id
+    where predictions.is_served
+    group by scheduled.loop, scheduled.departure_date
+),
+
+curve as (
+    select
+        units.loop,
+        units.source,
+        units.departure_date,
+        ages.age_hours,
+        units.n_units,
+        units.last_departure_at,
+        {{ count_of('received.unit_id') }} as n_received
+    from units
+    cross join ages
+    left join received
+        on
+            units.loop = received.loop
+            and units.source = received.source
+            and units.departure_date = received.departure_date
+            and received.received_at <= received.scheduled_departure_at + ages.age_hours * interval '1 hour'
+    group by
+        units.loop, units.source, units.departure_date, ages.age_hours, units.n_units, units.last_departure_at
 )
 
 select
     loop,
+    cast(source as varchar) as source,
     departure_date,
+    age_hours,
     n_units,
-    n_in_window,
-    n_late_report,
-    n_without_outcome
-from summed
+    n_received,
+    last_departure_at + age_hours * interval '1 hour' as complete_at
+from curve

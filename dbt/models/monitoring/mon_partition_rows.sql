@@ -1,21 +1,25 @@
-{{ config(materialized='view') }}
+{{ config(materialized='view', schema='monitoring') }}
+-- depends_on: {{ ref('ftr_flights__pre_departure') }}
+-- depends_on: {{ ref('fct_labels') }}
+-- depends_on: {{ ref('fct_predictions') }}
+-- depends_on: {{ ref('fct_feedback') }}
 
 with
 
 features as (
-    select * from {{ ref('ftr_flights__pre_departure') }}
+    select * from {{ source('published_features', 'ftr_flights__pre_departure') }}
 ),
 
 labels as (
-    select * from {{ ref('fct_labels') }}
+    select * from {{ source('published_marts', 'fct_labels') }}
 ),
 
 predictions as (
-    select * from {{ ref('fct_predictions') }}
+    select * from {{ source('published_marts', 'fct_predictions') }}
 ),
 
 feedback as (
-    select * from {{ ref('fct_feedback') }}
+    select * from {{ source('published_marts', 'fct_feedback') }}
 ),
 
 rows_of_tables as (

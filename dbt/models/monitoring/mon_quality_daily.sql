@@ -21,6 +21,7 @@ scored as (
             predictions.loop = reactions.loop
             and predictions.departure_date = reactions.departure_date
             and predictions.prediction_id = reactions.prediction_id
+            and predictions.unit_id = reactions.unit_id
     where {{ in_build_scope('predictions') }}
 ),
 

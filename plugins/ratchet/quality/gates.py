@@ -61,8 +61,9 @@ def gate_landing(
 def gate_features(
     loop: Loop, settings: Settings, wh: Warehouse, dates: Iterable[date], as_of: datetime
 ) -> GateReport:
-    """Judge the feature partitions of `dates` (departure dates) before they are published; a date without
-    rows blocks. No date at all gives a report that did not pass."""
+    """Judge the staged feature partitions of `dates` (departure dates) before they are published; a date
+    without rows blocks. No date at all gives a report that did not pass. The verdicts are staged too: publishing
+    makes them the partitions' own."""
     ops.ensure(wh)
     judged = sorted(set(dates))
     table = loop.features.table
@@ -75,10 +76,10 @@ def gate_features(
             for day in judged
         ]
     elif judged:
-        frame = _rows(wh, suite, f"features.{table}", loop.loop, judged)
+        frame = _rows(wh, suite, f"build_features.{table}", loop.loop, judged)
         session = Session(settings.gx_dir)
         found, expectations = _judge(session, loop, suite, frame, judged, {}, as_of, settings)
-    _write(wh, loop.loop, "features", table, found, suite, as_of, None)
+    _stage(wh, loop.loop, table, found, suite, as_of)
     return GateReport("features", as_of, tuple(found), expectations)
 
 
@@ -232,6 +233,39 @@ def _unjudged(table: str, day: date, why: str) -> PartitionVerdict:
     return PartitionVerdict(table, day, "block", 0, (f"critical: {why}",))
 
 
+def _rows_of(
+    loop: str, table: str, verdicts: Sequence[PartitionVerdict], suite: Suite | None, as_of: datetime
+) -> pd.DataFrame:
+    """Verdicts as rows of ops.partition_gates and ops.staged_gates."""
+    return pd.DataFrame(
+        {
+            "loop": loop,
+            "table_name": table,
+            "partition_date": pd.to_datetime([v.partition_date for v in verdicts]),
+            "verdict": [v.verdict for v in verdicts],
+            "rows": [v.rows for v in verdicts],
+            "reason": ["; ".join(v.reasons) or None for v in verdicts],
+            "suite_sha256": suite.sha256 if suite else "",
+            "as_of": pd.Timestamp(as_of),
+        }
+    )
+
+
+def _stage(
+    wh: Warehouse,
+    loop: str,
+    table: str,
+    verdicts: Sequence[PartitionVerdict],
+    suite: Suite | None,
+    as_of: datetime,
+) -> None:
+    """Keep the verdicts beside the staged rows, in place of earlier ones."""
+    with wh.transaction():
+        wh.execute("delete from ops.staged_gates where loop = ? and table_name = ?", (loop, table))
+        if verdicts:
+            wh.append("ops.staged_gates", _rows_of(loop, table, verdicts, suite, as_of))
+
+
 def _write(
     wh: Warehouse,
     loop: str,
@@ -240,7 +274,7 @@ def _write(
     verdicts: Sequence[PartitionVerdict],
     suite: Suite | None,
     as_of: datetime,
-    span: tuple[date, date] | None,
+    span: tuple[date, date],
 ) -> None:
     """Replace the verdicts of the partitions; a changed landing verdict makes the partition dirty."""
     with wh.transaction():
@@ -252,7 +286,7 @@ def _write(
         old = {pd.Timestamp(day).date(): str(said) for day, said in before.itertuples(index=False)}
         now = {verdict.partition_date: verdict for verdict in verdicts}
         for day in old:
-            if day in now or (span is not None and span[0] <= day <= span[1]):
+            if day in now or span[0] <= day <= span[1]:
                 wh.execute(
                     "delete from ops.partition_gates "
                     "where loop = ? and border = ? and table_name = ? and partition_date = ?",
@@ -260,22 +294,7 @@ def _write(
                 )
         if not now:
             return
-        wh.append(
-            "ops.partition_gates",
-            pd.DataFrame(
-                {
-                    "loop": loop,
-                    "border": border,
-                    "table_name": table,
-                    "partition_date": pd.to_datetime([v.partition_date for v in verdicts]),
-                    "verdict": [v.verdict for v in verdicts],
-                    "rows": [v.rows for v in verdicts],
-                    "reason": ["; ".join(v.reasons) or None for v in verdicts],
-                    "suite_sha256": suite.sha256 if suite else "",
-                    "as_of": pd.Timestamp(as_of),
-                }
-            ),
-        )
+        wh.append("ops.partition_gates", _rows_of(loop, table, verdicts, suite, as_of).assign(border=border))
         if border == "landing":
             # What staging may read has changed, whether or not a row did.
             for day, verdict in now.items():

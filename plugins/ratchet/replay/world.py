@@ -191,7 +191,7 @@ class World:
 
     def _write(self, source: str, rows: pd.DataFrame) -> Written:
         """One text file per received date of `rows`, with faults planted between them."""
-        form = self._loop.sources[source].format
+        form = self._loop.sources[source].format or "jsonl"
         write = csv_line if form == "csv" else json_line
         columns = list(rows.columns)
         days = rows["received_at"].dt.normalize() if len(rows) else pd.Series(dtype="datetime64[us]")

@@ -1,39 +1,30 @@
-"""Which departure dates a set of received partitions can change. Pure."""
+"""Which of the reached departure dates a build can build. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from ratchet.loop import Loop
-from ratchet.stages.jobs import last_complete_day
 
 #: Sources whose rows are facts about predictions; they change no feature.
-FACT_SOURCES = frozenset({"predictions", "served_features", "feedback", "telemetry"})
+FACT_SOURCES = frozenset({"predictions", "feedback", "telemetry", "served_features"})
 
 
-def reach_of(
-    loop: Loop, dirty: Iterable[tuple[str, date]], first_known: date, last_known: date, as_of: datetime
-) -> list[date]:
-    """The dates of facts and features to rebuild for `dirty` (source, received date), in order.
+def last_buildable(loop: Loop, last_landed: date) -> date:
+    """The last date (of the loop's zone) that has a prediction due before the end of `last_landed` (UTC)."""
+    landed_until = datetime.combine(last_landed + timedelta(days=1), time.min, tzinfo=UTC)
+    # A prediction due at the very end knows rows that have not landed.
+    departs = landed_until + timedelta(hours=loop.prediction.lead_hours) - timedelta(microseconds=1)
+    return departs.astimezone(ZoneInfo(loop.timezone)).date()
 
-    A row received on day r can amend facts of departures up to `amend_days` before r, and a feature that looks
-    back `lookback_days` from a departure after r. A change of a reference source reaches every known date.
-    The day that is not over at the as-of is built as far as it is known; later ones are left out.
+
+def buildable(loop: Loop, reached: dict[date, bool], last_landed: date) -> dict[date, bool]:
+    """`reached` without the dates of which nothing can be known yet: they are reached again when they have come.
 
     Args:
-        first_known, last_known: first and last departure date of the landed schedule.
+        reached: departure dates, and whether their features change too.
+        last_landed: the last received date (UTC) that has landed.
     """
-    dirty = list(dirty)
-    if not dirty:
-        return []
-    last = min(last_known, last_complete_day(loop, as_of) + timedelta(days=1))
-    if any(source in loop.sources and loop.sources[source].reference for source, _ in dirty):
-        first = first_known
-    else:
-        days = [day for _, day in dirty]
-        facts_only = all(source in FACT_SOURCES for source, _ in dirty)
-        first = max(min(days) - timedelta(days=loop.reach.amend_days), first_known)
-        ahead = loop.reach.ahead_days if facts_only else loop.reach.lookback_days
-        last = min(max(days) + timedelta(days=ahead), last)
-    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    last = last_buildable(loop, last_landed)
+    return {day: features for day, features in reached.items() if day <= last}

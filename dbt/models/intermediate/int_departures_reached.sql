@@ -1,0 +1,226 @@
+{{ config(materialized='view') }}
+-- Reads the landed rows themselves, not those that passed: a partition that is blocked, or no longer is, changes
+-- what it reached.
+
+with
+
+partitions as (
+    select * from {{ source('ops', 'building_partitions') }}
+),
+
+landed as (
+    select * from {{ ref('int_feeds_landed') }}
+),
+
+built as (
+    select * from {{ source('ops', 'built_until') }}
+),
+
+schedule as (
+    select
+        schedule.loop,
+        schedule.flight_id as unit_id,
+        schedule.departure_date,
+        schedule.received_at,
+        schedule.received_date
+    from {{ source('raw', 'schedule') }} as schedule
+),
+
+outcomes as (
+    select
+        outcomes.loop,
+        outcomes.unit_id,
+        outcomes.received_at,
+        outcomes.received_date
+    from {{ source('raw', 'outcomes') }} as outcomes
+),
+
+calendar as (
+    select distinct
+        loop,
+        departure_date
+    from schedule
+),
+
+rescheduled as (
+    select distinct
+        schedule.loop,
+        schedule.unit_id
+    from schedule
+    inner join partitions
+        on
+            schedule.loop = partitions.loop
+            and schedule.received_date = partitions.received_date
+    where partitions.source = 'schedule'
+),
+
+reported as (
+    select
+        outcomes.loop,
+        outcomes.unit_id,
+        outcomes.received_at
+    from outcomes
+    inner join partitions
+        on
+            outcomes.loop = partitions.loop
+            and outcomes.received_date = partitions.received_date
+    where partitions.source = 'outcomes'
+),
+
+-- Every flight that a row of the partitions is about: its facts change.
+named as (
+    select
+        loop,
+        unit_id
+    from reported
+    {% for name in var('flights_unit_sources') if name != 'outcomes' %}
+        union
+        select
+            {{ name }}.loop,
+            {{ name }}.unit_id
+        from {{ source('raw', name) }} as {{ name }}
+        inner join partitions
+            on
+                {{ name }}.loop = partitions.loop
+                and {{ name }}.received_date = partitions.received_date
+        where partitions.source = '{{ name }}'
+    {% endfor %}
+),
+
+-- When something that features look at becomes known, and for how many days they look back at it. Of an outcome:
+-- at its receipt, or when the schedule of its flight is known, if that is later. An observation counts for twelve
+-- hours. Once more has landed, flights have come into what is known.
+known_times as (
+    select
+        reported.loop,
+        cast(reported.received_at as date) as first_date,
+        cast(greatest(reported.received_at, max(schedule.received_at)) as date) as last_date,
+        {{ var('flights_lookback_days') }} as n_days
+    from reported
+    inner join schedule
+        on
+            reported.loop = schedule.loop
+            and reported.unit_id = schedule.unit_id
+    group by reported.loop, reported.unit_id, reported.received_at
+    union
+    select
+        rescheduled.loop,
+        cast(min(outcomes.received_at) as date) as first_date,
+        cast(greatest(max(outcomes.received_at), max(schedule.received_at)) as date) as last_date,
+        {{ var('flights_lookback_days') }} as n_days
+    from rescheduled
+    inner join outcomes
+        on
+            rescheduled.loop = outcomes.loop
+            and rescheduled.unit_id = outcomes.unit_id
+    inner join schedule
+        on
+            rescheduled.loop = schedule.loop
+            and rescheduled.unit_id = schedule.unit_id
+    group by rescheduled.loop, rescheduled.unit_id
+    union
+    select
+        partitions.loop,
+        partitions.received_date as first_date,
+        partitions.received_date as last_date,
+        1 as n_days
+    from partitions
+    where partitions.source = 'weather'
+    union
+    select
+        landed.loop,
+        cast(built.landed_until as date) as first_date,
+        cast(landed.landed_until as date) as last_date,
+        0 as n_days
+    from landed
+    inner join built
+        on landed.loop = built.loop
+    where landed.landed_until > built.landed_until
+),
+
+-- Dates are local, times UTC: a day on either side.
+windows as (
+    select distinct
+        loop,
+        cast(first_date - interval '1 day' as date) as first_date,
+        cast(last_date + (n_days + 1) * interval '1 day' as date) as last_date
+    from known_times
+),
+
+reached as (
+    select
+        schedule.loop,
+        schedule.departure_date,
+        1 as is_feature_changed
+    from schedule
+    inner join rescheduled
+        on
+            schedule.loop = rescheduled.loop
+            and schedule.unit_id = rescheduled.unit_id
+    union
+    select
+        calendar.loop,
+        calendar.departure_date,
+        1 as is_feature_changed
+    from calendar
+    inner join windows
+        on
+            calendar.loop = windows.loop
+            and calendar.departure_date between windows.first_date and windows.last_date
+    union
+    -- A table that is delivered as a whole reaches every date; so does the first build.
+    select
+        calendar.loop,
+        calendar.departure_date,
+        1 as is_feature_changed
+    from calendar
+    where
+        exists (
+            select 1
+            from partitions
+            where
+                partitions.loop = calendar.loop
+                and partitions.source in ('{{ var("flights_reference_sources") | join("', '") }}')
+        )
+        or not exists (
+            select 1
+            from built
+            where built.loop = calendar.loop
+        )
+    union
+    select
+        schedule.loop,
+        schedule.departure_date,
+        0 as is_feature_changed
+    from schedule
+    inner join named
+        on
+            schedule.loop = named.loop
+            and schedule.unit_id = named.unit_id
+    union
+    -- A label window has closed: what was open is unresolved.
+    select
+        calendar.loop,
+        calendar.departure_date,
+        0 as is_feature_changed
+    from calendar
+    inner join landed
+        on calendar.loop = landed.loop
+    inner join built
+        on calendar.loop = built.loop
+    where
+        landed.outcomes_until > coalesce(built.outcomes_until, cast('1970-01-01' as timestamp))
+        and calendar.departure_date <= landed.outcomes_until
+        and (
+            built.outcomes_until is null
+            or calendar.departure_date
+            >= built.outcomes_until - interval '{{ var("flights_label_maturity_hours") + 48 }} hours'
+        )
+)
+
+select
+    loop,
+    departure_date,
+    (max(is_feature_changed) = 1) as includes_features
+from reached
+group by loop, departure_date
