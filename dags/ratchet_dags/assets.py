@@ -1,6 +1,7 @@
 """The map of the pipeline: every asset in flow order, and which DAG makes and which DAG awaits it.
 
     ingest_events   -> raw_events
+    ingest_stream   <- a queue's watcher -> raw_events (loops with a stream source)
     build_warehouse <- raw_events       -> features, judgeable
     monitor_model   <- judgeable        -> health, retrain_request
     run_rollout     <- health           -> routing
@@ -13,8 +14,12 @@ time, never on an asset that it feeds. What must stay out of here: DAGs, tasks, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from airflow.sdk import Asset, AssetAlias
+from airflow.sdk import Asset, AssetAlias, AssetAny, AssetWatcher
+
+if TYPE_CHECKING:
+    from ratchet.loop import Loop
 
 
 @dataclass(frozen=True)
@@ -56,3 +61,26 @@ def assets_of(loop: str) -> LoopAssets:
         challenger=asset("challenger"),
         routing=asset("routing"),
     )
+
+
+def any_queue_of(loop: Loop) -> AssetAny | None:
+    """Messages wait in one of the loop's queues; None when no source of the loop is one."""
+    if not any(source.adapter == "stream" for source in loop.sources.values()):
+        return None
+    from ratchet.airflow.watchers import StreamTrigger
+
+    queues = [
+        Asset(
+            name=f"{loop.loop}__queue_{name}",
+            uri=f"ratchet://{loop.loop}/queue/{name}",
+            watchers=[
+                AssetWatcher(
+                    name=f"{loop.loop}__queue_{name}",
+                    trigger=StreamTrigger(str(source.connection), str(source.stream), source.group),
+                )
+            ],
+        )
+        for name, source in sorted(loop.sources.items())
+        if source.adapter == "stream"
+    ]
+    return AssetAny(*queues)

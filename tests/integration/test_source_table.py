@@ -87,7 +87,7 @@ def run(settings: Settings, loop: Loop, start: date, end: date, *, whole: bool =
     pulled = pull(settings, loop, start, end, said.append, whole=whole)
     with open_warehouse(settings, purpose="test") as wh:
         land_range(loop, settings, wh, start, end, said.append)
-    land_days(settings, loop, not_landed(settings, loop, ("table",)), said.append)
+    land_days(settings, loop, not_landed(settings, loop, "table"), said.append)
     return {**pulled, "missing": compare(settings, loop, said.append)["missing"], "log": said}
 
 

@@ -14,51 +14,47 @@ from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ratchet.airflow import windows
+from ratchet.airflow.connections import with_connections
+from ratchet.airflow.events import announce as _announce
+from ratchet.airflow.events import stamp as _stamp
 from ratchet.airflow.loops import loop_named
 from ratchet.settings import load_settings
 
 _log = logging.getLogger("ratchet.task")
 
 
-def _announce(name: str, extra: dict[str, Any]) -> None:
-    """Let the asset `<name>` behind this task's alias have an event; without the call it has none."""
-    from airflow.sdk import Asset, AssetAlias
-
-    loop, _, asset = name.partition("__")
-    events = get_current_context()["outlet_events"]
-    events[AssetAlias(name=f"{name}__when_any")].add(
-        Asset(name=name, uri=f"ratchet://{loop}/{asset}"), extra=extra
-    )
-
-
-def _stamp(name: str, extra: dict[str, Any]) -> None:
-    """Give the event of this task's outlet `<name>` its as-of."""
-    from airflow.sdk import Asset
-
-    loop, _, asset = name.partition("__")
-    get_current_context()["outlet_events"][Asset(name=name, uri=f"ratchet://{loop}/{asset}")].extra.update(
-        extra
-    )
-
-
 @task
-def land_files(loop_name: str) -> dict[str, Any]:
-    """Land the window's files of every source."""
+def land_files(loop_name: str, pulled: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Land the window's files of every source, and what was pulled for other days."""
     from ratchet.stages.ingest import land
+    from ratchet.stages.pull import beside, compare, land_days
 
     loop = loop_named(loop_name)
+    settings = with_connections(load_settings(), loop)
     window = windows.window_of(get_current_context(), loop, days_before=1)
-    return land(load_settings(), loop, window.start, window.end, _log.info)
+    landed = land(settings, loop, window.start, window.end, _log.info)
+    if pulled is not None:
+        days = beside(pulled["days"], window.start, window.end)
+        landed["other_days"] = land_days(settings, loop, days, _log.info)
+        landed["compared"] = compare(settings, loop, _log.info)
+    return landed
 
 
 @task
-def gate_landing(loop_name: str) -> dict[str, Any]:
+def gate_landing(loop_name: str, pulled: dict[str, Any] | None = None) -> dict[str, Any]:
     """Judge the window's raw partitions; announce them when at least one is green."""
     from ratchet.stages.ingest import judge_landing
+    from ratchet.stages.pull import beside, judge_days
 
     loop = loop_named(loop_name)
     window = windows.window_of(get_current_context(), loop, days_before=1)
     judged = judge_landing(load_settings(), loop, window.start, window.end, window.as_of, _log.info)
+    if pulled is not None:
+        others = judge_days(
+            load_settings(), loop, beside(pulled["days"], window.start, window.end), _log.info
+        )
+        judged["green"] += others["green"]
+        judged["blocked"] += others["blocked"]
     if judged["green"]:
         _announce(f"{loop_name}__raw_events", {"as_of": judged["as_of"]})
     return judged

@@ -11,7 +11,8 @@ import pandas as pd
 from ratchet.connections import connection_url
 from ratchet.landing.contract import load_contract
 from ratchet.landing.spool import open_spool, spooled_files
-from ratchet.landing.stream import Drained, StreamAddress, connect, drain
+from ratchet.landing.stream import StreamAddress, connect
+from ratchet.landing.stream import drain as drain_stream
 from ratchet.landing.table import Pulled, open_table
 from ratchet.loop import Loop, Source
 from ratchet.published import publish, read
@@ -42,7 +43,6 @@ def pull(
     log: Log,
     *,
     whole: bool,
-    adapters: tuple[str, ...] = ("table", "stream"),
 ) -> dict[str, Any]:
     """Pull the received dates [start, end] of tables, and all that queues have, into the landing folder.
 
@@ -56,15 +56,28 @@ def pull(
         SpoolError: the landing folder could not be written.
     """
     told: dict[str, dict[str, Any]] = {}
-    for name in sources_by(loop, *adapters):
+    for name in sources_by(loop, "table"):
         entry = loop.sources[name]
-        if entry.adapter == "table":
-            told[name] = _pull_table(settings, loop, name, entry, start, end, log, whole=whole)
-        else:
-            told[name] = _drain_stream(settings, loop, name, entry, log)
+        told[name] = _pull_table(settings, loop, name, entry, start, end, log, whole=whole)
+    for name in sources_by(loop, "stream"):
+        told[name] = _drain_stream(settings, loop, name, loop.sources[name], log)
     _publish(settings, loop, told)
     counted = {name: {k: v for k, v in found.items() if k != "in_table"} for name, found in told.items()}
-    return {"sources": counted, "days": not_landed(settings, loop, adapters)}
+    return {"sources": counted, "days": not_landed(settings, loop, "table", "stream")}
+
+
+def drain(settings: Settings, loop: Loop, log: Log) -> dict[str, Any]:
+    """Pull all that queues have; the answer is that of `pull`.
+
+    Raises:
+        ConnectionMissing, StreamError, SpoolError: as `pull`.
+    """
+    told = {
+        name: _drain_stream(settings, loop, name, loop.sources[name], log)
+        for name in sources_by(loop, "stream")
+    }
+    _publish(settings, loop, told)
+    return {"sources": told, "days": not_landed(settings, loop, "stream")}
 
 
 def _pull_table(
@@ -109,7 +122,7 @@ def _drain_stream(settings: Settings, loop: Loop, name: str, entry: Source, log:
     try:
         with open_spool(settings, loop.loop, name, "stream") as spool:
             oldest = loop.data_span.start - MARGIN
-            drained: Drained = drain(client, address, contract, spool, entry.batch_rows, oldest, log)
+            drained = drain_stream(client, address, contract, spool, entry.batch_rows, oldest, log)
             again = spool.rows_known
     finally:
         client.close()
@@ -150,7 +163,7 @@ def _advance(
         )
 
 
-def not_landed(settings: Settings, loop: Loop, adapters: tuple[str, ...]) -> dict[str, list[str]]:
+def not_landed(settings: Settings, loop: Loop, *adapters: str) -> dict[str, list[str]]:
     """By source: the received days with spooled files that no landing has seen, of this pull or of one that died."""
     names = sources_by(loop, *adapters)
     if not names:
@@ -219,6 +232,14 @@ def judge_days(settings: Settings, loop: Loop, days: Mapping[str, list[str]], lo
         judged["blocked"] += found["blocked"]
         judged["as_of"] = as_of.isoformat()
     return judged
+
+
+def beside(days: Mapping[str, list[str]], start: date, end: date) -> dict[str, list[str]]:
+    """Of the pulled days those outside [start, end]: of a gap that was caught up with, or late by its own clock."""
+    found = {
+        name: [day for day in of if not start <= date.fromisoformat(day) <= end] for name, of in days.items()
+    }
+    return {name: of for name, of in found.items() if of}
 
 
 def _publish(settings: Settings, loop: Loop, told: Mapping[str, dict[str, Any]]) -> None:
