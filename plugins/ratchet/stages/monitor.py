@@ -13,6 +13,7 @@ from ratchet.monitoring.health import Health, ReferenceQuality, assess_health
 from ratchet.published import publish, read
 from ratchet.settings import Settings
 from ratchet.stages.records import ledger_of
+from ratchet.stages.skew import measure_skew
 from ratchet.triggers.policy import TriggerHistory, decide_retrain
 from ratchet.warehouse.connect import open_warehouse
 
@@ -68,6 +69,7 @@ def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     )
     record = entry.payload
     publish(settings, loop.loop, "health", record)
+    measure_skew(settings, loop, as_of, log)
     log(f"health of version {state.champion_version}: {record['status']}: {'; '.join(record['reasons'])}")
     return {"status": record["status"], "reasons": record["reasons"]}
 

@@ -20,7 +20,8 @@ from ratchet.registry.models import ArtifactRefused, Registry
 from ratchet.scoring.child import Scored, ScoringFailed, score_in_child
 from ratchet.scoring.routing import Routing
 from ratchet.settings import Settings
-from ratchet.stages.served_log import with_log
+from ratchet.stages.provenance import landed_partitions
+from ratchet.stages.served_log import remember_known, with_log
 from ratchet.stages.serving import project
 from ratchet.training.encode import feature_matrix
 from ratchet.warehouse.connect import open_warehouse
@@ -62,10 +63,11 @@ def score(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> d
             (loop.loop, *window),
         )
         due = warehouse.scalar(
-            "select count(*) from features.ftr_flights__pre_departure "
+            "select count(*) from build_features.ftr_flights__pre_departure "
             "where loop = ? and predict_at >= ? and predict_at < ?",
             (loop.loop, *window),
         )
+        landed = landed_partitions(warehouse, loop)
     hidden = int(due) - len(units)
     known = _already_scored(settings, loop, start, end)
     fresh = units[~units["unit_id"].isin(known)]
@@ -77,6 +79,7 @@ def score(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> d
         f"due before {routing.decided_as_of}, when the present routing came into force, and get none"
     )
     fresh = fresh.assign(received_at=pd.to_datetime(fresh["predict_at"]) + DELIVERY)
+    remember_known(settings, loop, fresh, landed)
     rows = _score_units(settings, loop, routing, with_log(settings, loop, fresh), log)
     files = _write(settings, loop, rows)
     arms = rows.loc[rows["is_served"], "arm"].value_counts().to_dict() if len(rows) else {}

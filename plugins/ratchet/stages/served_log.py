@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ import pandas as pd
 from ratchet.loop import Loop
 from ratchet.published import write_atomically
 from ratchet.settings import Settings
+from ratchet.stages.snapshots import keep_partitions, partitions_of
 
 SOURCE = "served_features"
 
@@ -92,3 +95,38 @@ def _write(settings: Settings, loop: Loop, units: pd.DataFrame) -> None:
         content = io.BytesIO()
         pd.DataFrame(columns).to_parquet(content, index=False)
         write_atomically(folder / f"part-{number:04d}.parquet", content.getvalue())
+
+
+def remember_known(
+    settings: Settings, loop: Loop, units: pd.DataFrame, partitions: list[dict[str, Any]]
+) -> None:
+    """Keep what had landed when `units` were scored, by the day their predictions are received on."""
+    if units.empty:
+        return
+    sha256 = keep_partitions(settings, loop, partitions)
+    for day in sorted(set(units["received_at"].dt.date)):
+        path = _known_path(settings, loop, day)
+        known = json.loads(path.read_text(encoding="utf-8"))["known"] if path.exists() else []
+        if sha256 not in known:
+            write_atomically(path, json.dumps({"known": [*known, sha256]}).encode())
+
+
+def known_when_served(
+    settings: Settings, loop: Loop, departures: Iterable[date]
+) -> dict[date, list[dict[str, Any]]]:
+    """By received date of predictions about `departures`: the partitions that had landed when they were made.
+
+    A day that was scored in several runs knows what the first of them knew.
+    """
+    days = {day + timedelta(days=n) for day in departures for n in (-1, 0, 1)}
+    found = {}
+    for day in sorted(days):
+        path = _known_path(settings, loop, day)
+        if path.exists():
+            first = json.loads(path.read_text(encoding="utf-8"))["known"][0]
+            found[day] = partitions_of(settings, loop, first)
+    return found
+
+
+def _known_path(settings: Settings, loop: Loop, day: date) -> Path:
+    return settings.home / "served" / loop.loop / f"received_date={day}.json"

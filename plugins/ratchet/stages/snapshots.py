@@ -87,7 +87,7 @@ def write_snapshot(
     manifest, data, partitions = snapshot_of(settings, loop, warehouse, as_of=as_of, window=window)
     folder = _folder(settings, loop)
     _write_once(folder / f"{manifest['sha256']}.parquet", data)
-    _write_once(folder / "partitions" / f"{manifest['partitions']['sha256']}.json", _json(partitions))
+    keep_partitions(settings, loop, partitions)
     # Last: a manifest without its rows would be a snapshot that nobody can read.
     _write_once(folder / f"{manifest['id']}.json", _json({k: v for k, v in manifest.items() if k != "id"}))
     return manifest
@@ -113,7 +113,23 @@ def read_partitions(settings: Settings, loop: Loop, manifest: dict[str, Any]) ->
     Raises:
         SnapshotChanged: the list is missing or was changed.
     """
-    sha256 = manifest["partitions"]["sha256"]
+    return partitions_of(settings, loop, manifest["partitions"]["sha256"])
+
+
+def keep_partitions(settings: Settings, loop: Loop, partitions: list[dict[str, Any]]) -> str:
+    """Keep a list of landed partitions under the hash of its content; the hash."""
+    data = _json(partitions)
+    sha256 = hashlib.sha256(data).hexdigest()
+    _write_once(_folder(settings, loop) / "partitions" / f"{sha256}.json", data)
+    return sha256
+
+
+def partitions_of(settings: Settings, loop: Loop, sha256: str) -> list[dict[str, Any]]:
+    """The list of partitions that was kept under this hash.
+
+    Raises:
+        SnapshotChanged: it is missing or was changed.
+    """
     found = json.loads(_checked(_folder(settings, loop) / "partitions" / f"{sha256}.json", sha256))
     return [dict(partition) for partition in found]
 

@@ -13,6 +13,7 @@ from ratchet.stages.conditions import CONDITIONS, check
 from ratchet.stages.jobs import Wanted
 from ratchet.stages.records import ledger_of
 from ratchet.stages.serving import loop_as_agreed
+from ratchet.stages.skew import told as skew_told
 
 
 def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
@@ -60,10 +61,24 @@ def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
             ("features", f"{features['green']} partitions visible, {features['first']} to {features['last']}")
         )
         lines.append(("dirty", f"{partitions['dirty']} partitions wait for a build"))
+        unplaced = partitions.get("unplaced") or []
+        if unplaced:
+            unknown = sum(int(item["n_unknown_unit"]) for item in unplaced)
+            beyond = sum(int(item["n_out_of_reach"]) for item in unplaced)
+            lines.append(
+                (
+                    "unplaced",
+                    f"of the last build's rows {unknown} are about no known unit, {beyond} came too early or too late "
+                    "to change a fact",
+                )
+            )
     blocked = _blocked(partitions, read(settings, loop.loop, "landing"))
     lines += [("blocked", text) for text in _grouped(blocked)]
     if health is not None:
         lines.append(("health", f"{health['status']} as of {health['as_of'][:10]}"))
+    skew = read(settings, loop.loop, "skew")
+    if skew is not None:
+        lines.append(("skew", skew_told(skew)))
     decisions = [
         e for e in entries if e.kind in ("bootstrap", "evaluation", "rollout_started", "rollout_applied")
     ]
@@ -94,6 +109,9 @@ def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
             "visible": partitions["features"]["green"],
             "blocked": blocked,
         },
+        "skew": None
+        if skew is None
+        else {key: skew[key] for key in ("as_of", "state", "n_compared", "features", "dates", "problems")},
         "health": None if health is None else {"as_of": health["as_of"], "status": health["status"]},
         "lines": lines,
     }

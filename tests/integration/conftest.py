@@ -1,0 +1,20 @@
+"""A small world that is made once a worker and copied for each test that asks for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.integration import small_world
+
+
+@pytest.fixture(scope="session")
+def made_world(tmp_path_factory: pytest.TempPathFactory) -> small_world.SmallWorld:
+    """The world as it was made; not to be changed."""
+    return small_world.make(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def world(made_world: small_world.SmallWorld, tmp_path: Path) -> small_world.SmallWorld:
+    """A copy of its own."""
+    return made_world.copied(tmp_path / "home")
