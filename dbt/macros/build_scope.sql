@@ -21,11 +21,11 @@
 {%- endmacro %}
 
 
-{#- Whether a departure date lies between `days` before the scope's first date and its last one. -#}
-{% macro departing_within(departure_date, what='facts', days=0) -%}
+{#- Whether a departure date lies between `days` before the scope's first date and `after` days after its last. -#}
+{% macro departing_within(departure_date, what='facts', days=0, after=0) -%}
     {%- set edges = scope_edges(what) -%}
     {%- if edges -%}
-        {{ departure_date }} between {{ day_literal(edges[0], -days) }} and {{ day_literal(edges[1], 0) }}
+        {{ departure_date }} between {{ day_literal(edges[0], -days) }} and {{ day_literal(edges[1], after) }}
     {%- else -%}
         true
     {%- endif -%}

@@ -4,6 +4,10 @@ scheduled as (
     select * from {{ ref('int_flights_scheduled') }}
 ),
 
+versions as (
+    select * from {{ ref('stg_schedule__flights') }}
+),
+
 outcomes as (
     select * from {{ ref('stg_outcomes__outcomes') }}
 ),
@@ -23,23 +27,89 @@ flights as (
         and scheduled.is_known_in_time
 ),
 
+-- Every flight that an outcome in reach may be about; one that is known early departs after the scope.
+named as (
+    select distinct
+        versions.loop,
+        versions.unit_id
+    from versions
+    where
+        {{ departing_within(
+            'versions.departure_date',
+            'features',
+            var('flights_lookback_days') + var('flights_amend_days') + 1,
+            var('flights_ahead_days') + 2
+        ) }}
+),
+
+timed as (
+    select
+        versions.loop,
+        versions.unit_id,
+        versions.scheduled_departure_at,
+        versions.origin,
+        versions.carrier,
+        versions.dest,
+        versions.received_at,
+        versions.row_hash,
+        case
+            when
+                versions.received_at
+                < versions.scheduled_departure_at - interval '{{ var("flights_lead_hours") }} hours'
+                then 1
+            else 0
+        end as is_in_time
+    from versions
+    inner join named
+        on
+            versions.loop = named.loop
+            and versions.unit_id = named.unit_id
+),
+
+known_so_far as (
+    select
+        timed.*,
+        max(timed.is_in_time) over (
+            partition by timed.loop, timed.unit_id
+            order by timed.received_at, timed.row_hash
+            rows between unbounded preceding and current row
+        ) as is_known_in_time
+    from timed
+),
+
+-- How each flight was scheduled by what was known when: a version that came later, or too late beside one that
+-- came in time, must not change what was known before it. A flight may be on another route by then.
+standing as (
+    select
+        known_so_far.*,
+        lead(known_so_far.received_at) over (
+            partition by known_so_far.loop, known_so_far.unit_id
+            order by known_so_far.received_at, known_so_far.row_hash
+        ) as replaced_at
+    from known_so_far
+    where known_so_far.is_in_time = known_so_far.is_known_in_time
+),
+
 -- An outcome says nothing about an airport before the flight's schedule is known too.
 outcomes_known as (
     select
         outcomes.loop,
         outcomes.unit_id,
-        outcomes.received_at,
-        outcomes.row_hash,
-        scheduled.origin,
-        scheduled.carrier,
-        scheduled.dest,
-        greatest(outcomes.received_at, scheduled.received_at) as known_at,
-        case when outcomes.outcome_value >= {{ var('flights_label_threshold_minutes') }} then 1 else 0 end as n_late
+        standing.origin,
+        standing.carrier,
+        standing.dest,
+        standing.replaced_at,
+        greatest(outcomes.received_at, standing.received_at) as known_at,
+        case when outcomes.outcome_value >= {{ var('flights_label_threshold_minutes') }} then 1 else 0 end as n_late,
+        lead(outcomes.received_at) over (
+            partition by outcomes.loop, outcomes.unit_id, standing.received_at, standing.row_hash
+            order by outcomes.received_at, outcomes.row_hash
+        ) as corrected_at
     from outcomes
-    inner join scheduled
+    inner join standing
         on
-            outcomes.loop = scheduled.loop
-            and outcomes.unit_id = scheduled.unit_id
+            outcomes.loop = standing.loop
+            and outcomes.unit_id = standing.unit_id
     where
         {{ received_within(
             'outcomes.received_at',
@@ -47,22 +117,23 @@ outcomes_known as (
             0,
             'features'
         ) }}
-        and {{ departing_within(
-            'scheduled.departure_date', 'features', var('flights_lookback_days') + var('flights_amend_days') + 1
-        ) }}
-        and {{ within_reach('outcomes.received_at', 'scheduled.scheduled_departure_at') }}
-        and scheduled.received_at
-        <= scheduled.scheduled_departure_at + interval '{{ var("flights_amend_days") }} days'
+        and {{ within_reach('outcomes.received_at', 'standing.scheduled_departure_at') }}
+        and standing.received_at
+        <= standing.scheduled_departure_at + interval '{{ var("flights_amend_days") }} days'
 ),
 
+-- What was known of an outcome from known_at until it was corrected or its flight was rescheduled.
 outcome_versions as (
     select
         outcomes_known.*,
-        lead(outcomes_known.known_at) over (
-            partition by outcomes_known.loop, outcomes_known.unit_id
-            order by outcomes_known.known_at, outcomes_known.received_at, outcomes_known.row_hash
+        least(
+            coalesce(outcomes_known.corrected_at, outcomes_known.replaced_at),
+            coalesce(outcomes_known.replaced_at, outcomes_known.corrected_at)
         ) as superseded_at
     from outcomes_known
+    where
+        coalesce(outcomes_known.known_at < outcomes_known.corrected_at, true)
+        and coalesce(outcomes_known.known_at < outcomes_known.replaced_at, true)
 ),
 
 timeline as (
