@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -17,12 +17,13 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Block:
-    """Numbered lines without their ends, blank ones left out; `rejected` are those that can't be text.
+    """Lines without their ends, blank ones left out, and their numbers; `rejected` are those that are no text.
 
     `cut_off`: the number of the last line when the file ended without a line end after it.
     """
 
-    lines: list[tuple[int, str]]
+    numbers: Sequence[int]
+    lines: list[str]
     rejected: list[Rejected] = field(default_factory=list)
     cut_off: int | None = None
 
@@ -44,7 +45,7 @@ def blocks(stream: BinaryIO, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
             carry += data
             if len(carry) > LONGEST_LINE:
                 rejected, carry = _skip_line(stream, carry, number, block_bytes)
-                yield Block([], [rejected], number if rejected.is_cut_off else None)
+                yield Block([], [], [rejected], number if rejected.is_cut_off else None)
                 number += 1
             continue
         whole, carry = carry + data[:end], data[end:]
@@ -52,7 +53,7 @@ def blocks(stream: BinaryIO, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
         number += whole.count(b"\n")
     if carry.strip():
         for block in _split(carry, number):
-            yield Block(block.lines, block.rejected, number)
+            yield Block(block.numbers, block.lines, block.rejected, number)
 
 
 def _split(data: bytes, number: int) -> Iterator[Block]:
@@ -62,27 +63,36 @@ def _split(data: bytes, number: int) -> Iterator[Block]:
     except UnicodeDecodeError:
         yield from _split_bytes(data, number)
         return
+    if not texts[-1]:
+        texts.pop()
+    if b"\r" in data:
+        texts = [line.rstrip("\r") for line in texts]
     for at in range(0, len(texts), ROWS_PER_CHUNK):
-        numbered = enumerate(texts[at : at + ROWS_PER_CHUNK], number + at)
-        lines = [(n, line.rstrip("\r")) for n, line in numbered if line and not line.isspace()]
+        lines = texts[at : at + ROWS_PER_CHUNK]
+        numbers: Sequence[int] = range(number + at, number + at + len(lines))
+        if not all(lines) or any(map(str.isspace, lines)):
+            kept = [(n, line) for n, line in zip(numbers, lines, strict=True) if line and not line.isspace()]
+            numbers, lines = [n for n, _ in kept], [line for _, line in kept]
         if lines:
-            yield Block(lines)
+            yield Block(numbers, lines)
 
 
 def _split_bytes(data: bytes, number: int) -> Iterator[Block]:
     raws = data.split(b"\n")
     for at in range(0, len(raws), ROWS_PER_CHUNK):
-        good: list[tuple[int, str]] = []
+        numbers: list[int] = []
+        lines: list[str] = []
         bad: list[Rejected] = []
         for n, raw in enumerate(raws[at : at + ROWS_PER_CHUNK], number + at):
             if not raw.strip():
                 continue
             try:
-                good.append((n, raw.decode("utf-8").rstrip("\r")))
+                lines.append(raw.decode("utf-8").rstrip("\r"))
+                numbers.append(n)
             except UnicodeDecodeError as error:
                 bad.append(Rejected(n, f"not UTF-8 at byte {error.start}", raw))
-        if good or bad:
-            yield Block(good, bad)
+        if numbers or bad:
+            yield Block(numbers, lines, bad)
 
 
 def _skip_line(stream: BinaryIO, start: bytes, number: int, block_bytes: int) -> tuple[Rejected, bytes]:

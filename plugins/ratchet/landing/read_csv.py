@@ -38,11 +38,11 @@ def csv_chunks(stream: BinaryIO, contract: SourceContract, without: frozenset[st
     text = ""
     for block in blocks(stream):
         if header is None:
-            if block.rejected and (not block.lines or block.rejected[0].line < block.lines[0][0]):
-                raise UnreadableFile("no header: the first line is not UTF-8")
-            text = block.lines[0][1]
+            if block.rejected and (not block.lines or block.rejected[0].line < block.numbers[0]):
+                raise UnreadableFile("no header: the first line is no text")
+            text = block.lines[0]
             header = parse_header(text, contract, without)
-            block = Block(block.lines[1:], block.rejected, block.cut_off)
+            block = Block(block.numbers[1:], block.lines[1:], block.rejected, block.cut_off)
         yield csv_chunk(block, header, text, contract)
 
 
@@ -51,9 +51,9 @@ def csv_chunk(block: Block, header: list[str], text: str, contract: SourceContra
     rejected = list(block.rejected)
     width = len(header)
     rows: list[list[str]] = []
-    kept: list[tuple[int, str]] = []
-    for pair in block.lines:
-        line = pair[1]
+    lines: list[int] = []
+    texts: list[str] = []
+    for number, line in zip(block.numbers, block.lines, strict=True):
         try:
             fields = next(csv.reader([line], strict=True)) if '"' in line else line.split(",")
             reason = f"{len(fields)} fields, the header has {width}"
@@ -61,9 +61,10 @@ def csv_chunk(block: Block, header: list[str], text: str, contract: SourceContra
             fields, reason = [], f"broken CSV: {error}"
         if len(fields) == width:
             rows.append(fields)
-            kept.append(pair)
+            lines.append(number)
+            texts.append(line)
         else:
-            rejected.append(Rejected(pair[0], reason, line.encode(), is_cut_off=pair[0] == block.cut_off))
+            rejected.append(Rejected(number, reason, line.encode(), is_cut_off=number == block.cut_off))
     columns = list(zip(*rows, strict=True)) if rows else [()] * width
     by_name = dict(zip(header, columns, strict=True))
     unknown = [name for name in header if name not in contract.names]
@@ -73,9 +74,9 @@ def csv_chunk(block: Block, header: list[str], text: str, contract: SourceContra
             name: [value or None for value in by_name[name]] if name in by_name else [None] * len(rows)
             for name in contract.names
         },
-        lines=[n for n, _ in kept],
+        lines=lines,
         texts=True,
-        original=lambda i: kept[i][1].encode(),
+        original=lambda i: texts[i].encode(),
         rejected=rejected,
         extras=[{name: by_name[name][i] or None for name in unknown} for i in range(len(rows))]
         if unknown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any, BinaryIO
 
 from ratchet.landing.blocks import Block, blocks
@@ -61,17 +62,23 @@ def jsonl_chunk(block: Block, contract: SourceContract) -> Chunk:
     """The rows of one block."""
     rejected = list(block.rejected)
     rows: list[dict[str, Any]] = []
-    kept: list[tuple[int, str]] = []
-    for pair in block.lines:
-        row = parse_row(pair[1])
-        if type(row) is dict:
-            rows.append(row)
-            kept.append(pair)
-        else:
-            cut_off = pair[0] == block.cut_off
-            rejected.append(Rejected(pair[0], str(row), pair[1].encode(), is_cut_off=cut_off))
-    names = contract.names
-    known = frozenset(names)
+    lines: list[int] = []
+    texts: list[str] = []
+    for number, line in zip(block.numbers, block.lines, strict=True):
+        try:
+            row, end = _scan(line, 0)
+        except (StopIteration, ValueError, RecursionError):
+            end = -1
+        if end != len(line) or type(row) is not dict:
+            row = parse_row(line)
+            if type(row) is not dict:
+                is_cut_off = number == block.cut_off
+                rejected.append(Rejected(number, str(row), line.encode(), is_cut_off=is_cut_off))
+                continue
+        rows.append(row)
+        lines.append(number)
+        texts.append(line)
+    known = frozenset(contract.names)
     extras: list[dict[str, Any] | None] | None = None
     if not all(map(known.issuperset, rows)):
         extras = [
@@ -80,11 +87,22 @@ def jsonl_chunk(block: Block, contract: SourceContract) -> Chunk:
         ]
     return Chunk(
         rows_read=block.rows,
-        columns={name: [row.get(name) for row in rows] for name in names},
-        lines=[n for n, _ in kept],
+        columns=_columns(rows, contract),
+        lines=lines,
         texts=False,
         # A lone surrogate can't stand in a decoded line, only in the value that an escape makes.
-        original=lambda i: kept[i][1].encode(),
+        original=lambda i: texts[i].encode(),
         rejected=rejected,
         extras=extras,
     )
+
+
+def _columns(rows: list[dict[str, Any]], contract: SourceContract) -> dict[str, list[Any]]:
+    names = contract.names
+    try:
+        columns = list(zip(*map(itemgetter(*names), rows), strict=True))
+        if columns:
+            return {name: list(column) for name, column in zip(names, columns, strict=True)}
+    except KeyError:
+        pass
+    return {name: [row.get(name) for row in rows] for name in names}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -36,10 +37,11 @@ def validate(
     typed: dict[str, pa.Array] = {}
     for column in contract.columns:
         note = Notes(reasons, column.name)
-        array, missing = _typed(chunk.columns[column.name], column, note, chunk.texts)
+        array = _typed(chunk.columns[column.name], column, note, chunk.texts)
         typed[column.name] = array
         if column.required and not (column.name == "received_at" and lag is not None):
-            note(missing, "is missing")
+            # A value that did not fit its type is null now, and has its reason already.
+            note(np.asarray(array.is_null()), "is missing")
         if column.minimum is not None:
             note(_outside(array, column.minimum, pc.less), f"below {column.minimum:g}")
         if column.maximum is not None:
@@ -49,15 +51,15 @@ def validate(
     if lag is not None:
         _fill_received(typed, chunk, reasons, lag)
     _clocks(typed, reasons, received_date)
-    good = np.fromiter((reason is None for reason in reasons), dtype=bool, count=count)
-    return typed, good, reasons
+    return typed, pd.isna(reasons), reasons
 
 
-def _typed(values: Values, column: Column, note: Notes, are_texts: bool) -> tuple[pa.Array, np.ndarray]:
-    """The column in its type, and which rows have no value."""
+def _typed(values: Values, column: Column, note: Notes, are_texts: bool) -> pa.Array:
+    """The column in its type."""
     if column.data_type == "varchar":
-        array, missing = texts(values, note)
-        return array, _check_text(array, missing, column, note)
+        array = texts(values, note)
+        _check_text(array, column, note)
+        return array
     if column.data_type in ("integer", "bigint", "double"):
         return numbers(values, column.data_type, note, are_texts)
     if column.data_type == "boolean":
@@ -72,24 +74,20 @@ def _mask(found: pa.Array) -> np.ndarray:
     return np.asarray(found.to_numpy(zero_copy_only=False), dtype=bool)
 
 
-def _check_text(array: pa.Array, missing: np.ndarray, column: Column, note: Notes) -> np.ndarray:
-    if column.required:
-        missing = missing | _mask(pc.equal(pc.binary_length(array), 0))
-    longest = pc.max(pc.binary_length(array)).as_py() or 0
-    if longest > column.max_length:  # bytes first: characters are counted only where it can matter
-        note(
-            _mask(pc.greater(pc.utf8_length(array), column.max_length)),
-            f"text longer than {column.max_length}",
-        )
+def _check_text(array: pa.Array, column: Column, note: Notes) -> None:
+    bounds = pc.min_max(pc.binary_length(array)).as_py()
+    if column.required and bounds["min"] == 0:
+        note(_mask(pc.equal(pc.binary_length(array), 0)), "is missing")
+    if (bounds["max"] or 0) > column.max_length:  # in bytes; characters are counted only where it can matter
+        too_long = pc.greater(pc.utf8_length(array), column.max_length)
+        note(_mask(too_long), f"text longer than {column.max_length}")
     note(_mask(pc.match_substring(array, "\x00")), "holds a NUL character")
     if column.allowed is not None:
-        known = _mask(pc.is_in(array, value_set=pa.array(sorted(column.allowed), pa.string())))
-        unknown = ~known & ~missing & _mask(array.is_valid())
-        for row in np.flatnonzero(unknown):
+        known = pc.is_in(array, value_set=pa.array(sorted(column.allowed), pa.string()))
+        for row in np.flatnonzero(~_mask(known) & np.asarray(array.is_valid())):
             note.at(int(row), f"unknown value {note.shown(array[int(row)].as_py())}")
     if column.key or column.name.endswith("_id"):
         note(_mask(pc.match_substring_regex(array, _REWRITTEN)), "a number that a spreadsheet rewrote")
-    return missing
 
 
 def _outside(array: pa.Array, limit: float, beyond: object) -> np.ndarray:

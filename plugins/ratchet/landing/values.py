@@ -52,12 +52,6 @@ class Notes:
         return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _missing(values: Values) -> np.ndarray:
-    if isinstance(values, list):
-        return np.fromiter((value is None for value in values), dtype=bool, count=len(values))
-    return np.asarray(values.is_null())
-
-
 def _only(values: Values, allowed: set[type], wanted: str, note: Notes) -> list[Any]:
     """The values with those of another type set to None, each noted."""
     listed = values if isinstance(values, list) else values.to_pylist()
@@ -71,20 +65,19 @@ def _only(values: Values, allowed: set[type], wanted: str, note: Notes) -> list[
     return listed
 
 
-def texts(values: Values, note: Notes) -> tuple[pa.Array, np.ndarray]:
+def texts(values: Values, note: Notes) -> pa.Array:
     """Texts; half a character (a lone surrogate) or bytes that are no UTF-8 are noted."""
-    missing = _missing(values)
     if not isinstance(values, list) and not pa.types.is_null(values.type):
         try:
             array = values.cast(pa.string())
             array.validate(full=True)
-            return array, missing
+            return array
         except pa.ArrowInvalid:
             raw = values.cast(pa.binary())
             values = [None if v is None else v.decode("utf-8", "surrogateescape") for v in raw.to_pylist()]
     listed = _only(values, {str}, "text", note)
     try:
-        return pa.array(listed, pa.string()), missing
+        return pa.array(listed, pa.string())
     except UnicodeEncodeError:
         listed = list(listed)
     for i, value in enumerate(listed):
@@ -94,7 +87,7 @@ def texts(values: Values, note: Notes) -> tuple[pa.Array, np.ndarray]:
         except UnicodeEncodeError:
             note.at(i, "holds half a character")
             listed[i] = None
-    return pa.array(listed, pa.string()), missing
+    return pa.array(listed, pa.string())
 
 
 def _plain_number(text: str) -> bool:
@@ -124,23 +117,22 @@ def _parsed(values: list[Any], convert: Callable[[str], Any], wanted: str, note:
     return listed
 
 
-def numbers(values: Values, data_type: str, note: Notes, are_texts: bool) -> tuple[pa.Array, np.ndarray]:
+def numbers(values: Values, data_type: str, note: Notes, are_texts: bool) -> pa.Array:
     """Whole numbers within their type's range, or finite doubles."""
-    missing = _missing(values)
     whole = data_type != "double"
     if not isinstance(values, list) and not pa.types.is_null(values.type):
-        return (_whole_array(values, data_type, note) if whole else _double_array(values, note)), missing
+        return _whole_array(values, data_type, note) if whole else _double_array(values, note)
     if isinstance(values, list) and are_texts:
         listed = _parsed(values, int if whole else float, "a whole number" if whole else "a number", note)
     else:
         listed = _only(values, {int, float}, "a whole number" if whole else "a number", note)
     if whole:
-        return _whole_list(listed, data_type, note), missing
+        return _whole_list(listed, data_type, note)
     try:
-        return _finite(pa.array(listed, pa.float64()), note), missing
+        return _finite(pa.array(listed, pa.float64()), note)
     except (OverflowError, pa.ArrowInvalid):
         floats = [None if v is None else _as_float(v) for v in listed]
-        return _finite(pa.array(floats, pa.float64()), note), missing
+        return _finite(pa.array(floats, pa.float64()), note)
 
 
 def _as_float(value: float) -> float:
@@ -216,22 +208,20 @@ def _whole_array(values: pa.Array, data_type: str, note: Notes) -> pa.Array:
     return found
 
 
-def booleans(values: Values, note: Notes, are_texts: bool) -> tuple[pa.Array, np.ndarray]:
+def booleans(values: Values, note: Notes, are_texts: bool) -> pa.Array:
     """True or false."""
-    missing = _missing(values)
     if not isinstance(values, list) and pa.types.is_boolean(values.type):
-        return values, missing
+        return values
     if isinstance(values, list) and are_texts:
         values = [value if value is None else _BOOLEANS.get(value, value) for value in values]
-    return pa.array(_only(values, {bool}, "true or false", note), pa.bool_()), missing
+    return pa.array(_only(values, {bool}, "true or false", note), pa.bool_())
 
 
-def times(values: Values, note: Notes, *, day_only: bool) -> tuple[pa.Array, np.ndarray]:
+def times(values: Values, note: Notes, *, day_only: bool) -> pa.Array:
     """Instants in UTC without zone (a time without zone is taken as UTC), or days."""
-    missing = _missing(values)
     target = pa.date32() if day_only else pa.timestamp("us")
     if not isinstance(values, list) and not pa.types.is_null(values.type):
-        return _instants(values, note).cast(target, safe=False), missing
+        return _instants(values, note).cast(target, safe=False)
     listed = _only(values, {str}, "a time", note)
     try:
         array = pa.array(listed, pa.string())
@@ -239,12 +229,12 @@ def times(values: Values, note: Notes, *, day_only: bool) -> tuple[pa.Array, np.
             for kind in (target,) if day_only else (pa.timestamp("us", "UTC"), target):
                 try:
                     # The instant's microseconds: a cast that drops the zone must not move the clock.
-                    return array.cast(kind).view(target), missing
+                    return array.cast(kind).view(target)
                 except pa.ArrowInvalid:
                     continue
     except UnicodeEncodeError:
         pass
-    return _slow_times(listed, note, day_only).cast(target, safe=False), missing
+    return _slow_times(listed, note, day_only).cast(target, safe=False)
 
 
 def _slow_times(listed: list[Any], note: Notes, day_only: bool) -> pa.Array:
