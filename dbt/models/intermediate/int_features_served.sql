@@ -23,7 +23,10 @@ placed as (
         on
             served.loop = flights.loop
             and served.unit_id = flights.unit_id
-    where {{ in_build_scope('flights') }}
+    where
+        {{ in_build_scope('flights') }}
+        and {{ received_within_reach('served.received_at') }}
+        and {{ within_reach('served.received_at', 'flights.scheduled_departure_at') }}
 ),
 
 latest as (

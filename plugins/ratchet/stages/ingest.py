@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
@@ -14,6 +15,7 @@ from ratchet.published import publish
 from ratchet.quality.gates import gate_landing
 from ratchet.settings import Settings
 from ratchet.stages.records import record_gate
+from ratchet.stages.timings import remember
 from ratchet.warehouse.connect import open_warehouse
 
 Log = Callable[[str], None]
@@ -26,7 +28,11 @@ def land(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> di
         LandingError: rows read are not rows landed + quarantined + duplicate; nothing of that date is kept.
     """
     with open_warehouse(settings, purpose=f"landing {loop.loop} {start}..{end}") as warehouse:
+        started = time.monotonic()
         report = land_range(loop, settings, warehouse, start, end, log)
+    remember(
+        settings, loop, "landing", report.rows_landed + report.rows_quarantined, time.monotonic() - started
+    )
     by_source: dict[str, dict[str, int]] = {}
     for file in report.files:
         counts = by_source.setdefault(file.source, {"read": 0, "landed": 0, "quarantined": 0, "duplicate": 0})

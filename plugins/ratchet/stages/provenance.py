@@ -14,6 +14,7 @@ from ratchet.ledger.chain import canonical
 from ratchet.loop import Loop
 from ratchet.published import publish, read
 from ratchet.settings import Settings
+from ratchet.stages.timings import remember
 from ratchet.warehouse.protocol import Warehouse
 
 #: Name of the published summary of the last published dbt build.
@@ -46,14 +47,20 @@ def code_version(root: Path) -> dict[str, Any]:
     return {"commit": commit, "is_clean": not changed, "note": note}
 
 
-def record_build(settings: Settings, loop: Loop) -> None:
-    """Publish which dbt build the tables come from, as its artifacts say; called when a build is published."""
-    publish(settings, loop.loop, BUILD, _artifacts(settings))
+def record_build(settings: Settings, loop: Loop, dates: int) -> None:
+    """Publish which dbt build the tables come from, as its artifacts say, and how long it took for `dates`."""
+    found = _artifacts(settings)
+    known = read(settings, loop.loop, BUILD)
+    publish(settings, loop.loop, BUILD, found)
+    is_new = known is None or known["invocation_id"] != found["invocation_id"]
+    if is_new and found["invocation_id"] is not None:
+        remember(settings, loop, "build", dates, found["seconds"])
 
 
 def dbt_build(settings: Settings, loop: Loop) -> dict[str, Any]:
     """The dbt build that the published tables come from: invocation_id, manifest_sha256, models_sha256."""
-    return read(settings, loop.loop, BUILD) or _artifacts(settings)
+    found = read(settings, loop.loop, BUILD) or _artifacts(settings)
+    return {name: found[name] for name in ("invocation_id", "manifest_sha256", "models_sha256")}
 
 
 def _artifacts(settings: Settings) -> dict[str, Any]:
@@ -61,14 +68,15 @@ def _artifacts(settings: Settings) -> dict[str, Any]:
         settings.dbt_target_dir / "manifest.json",
         settings.dbt_target_dir / "run_results.json",
     )
-    invocation = None
+    invocation, seconds = None, 0.0
     if results.is_file():
         told = json.loads(results.read_text(encoding="utf-8"))
         # A test or a parse by hand leaves artifacts too; they built nothing.
         if told.get("args", {}).get("which") == "build":
-            invocation = told["metadata"]["invocation_id"]
+            invocation, seconds = told["metadata"]["invocation_id"], float(told["elapsed_time"])
     return {
         "invocation_id": invocation,
+        "seconds": seconds,
         "manifest_sha256": file_sha256(manifest),
         "models_sha256": _models_sha256(manifest),
     }
