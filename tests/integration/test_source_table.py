@@ -18,6 +18,7 @@ from ratchet.loop import Loop, Source, load_loop
 from ratchet.published import read
 from ratchet.settings import Settings, load_settings
 from ratchet.stages.pull import compare, land_days, not_landed, pull
+from ratchet.stages.status import status_of
 from ratchet.warehouse.connect import open_warehouse
 
 DAY = date(2013, 5, 14)
@@ -154,7 +155,10 @@ def test_late_commits_are_found_within_the_overlap_and_counted_beyond_it(
     summary = read(settings, "flights", "sources")
     assert summary is not None
     assert summary["sources"]["outcomes"]["days"]["2013-05-14"] == {"in_table": 4, "landed": 3, "missing": 1}
+    told = dict(status_of(settings, loop)["lines"])["not landed"]
+    assert told == "rows of table outcomes: 1 of 2013-05-14; run ingest_events over their days"
     healed = run(settings, loop, DAY, DAY, whole=True)
+    assert "not landed" not in dict(status_of(settings, loop)["lines"])
     assert healed["missing"] == {}
     assert landed(settings) == ["o1", "o2", "o3", "o4", "o5"]
 

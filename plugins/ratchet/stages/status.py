@@ -74,6 +74,7 @@ def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
             )
     blocked = _blocked(partitions, read(settings, loop.loop, "landing"))
     lines += [("blocked", text) for text in _grouped(blocked)]
+    lines += [("not landed", text) for text in _not_landed(read(settings, loop.loop, "sources"))]
     if health is not None:
         lines.append(("health", f"{health['status']} as of {health['as_of'][:10]}"))
     skew = read(settings, loop.loop, "skew")
@@ -135,6 +136,20 @@ def _grouped(blocked: list[dict[str, Any]]) -> list[str]:
     for (border, table, reason), days in groups.items():
         dates = ", ".join(days[:3]) + (f" and {len(days) - 3} more" if len(days) > 3 else "")
         lines.append(f"{border} {table} {dates}: {reason}")
+    return lines
+
+
+def _not_landed(sources: dict[str, Any] | None) -> list[str]:
+    """A line for each table whose rows did not all land when it was last compared, and each queue that lost some."""
+    lines = []
+    for name, entry in (sources or {"sources": {}})["sources"].items():
+        days = {day: found["missing"] for day, found in entry["days"].items() if found.get("missing", 0) > 0}
+        if days:
+            shown = ", ".join(f"{rows} of {day}" for day, rows in list(days.items())[:3])
+            more = f" and {len(days) - 3} more days" if len(days) > 3 else ""
+            lines.append(f"rows of table {name}: {shown}{more}; run ingest_events over their days")
+        if entry.get("trimmed"):
+            lines.append(f"queue {name} has lost {entry['trimmed']} messages before they were read")
     return lines
 
 
