@@ -172,7 +172,7 @@ def test_file_without_a_row_blocks_where_no_file_is_not_judged(
 
 def test_quarantined_share_blocks(loop: Loop, settings: Settings, wh: Warehouse, builders: Builders) -> None:
     fill(wh, builders, [DAY])
-    bad = pd.DataFrame({"source_line": range(60)}).assign(
+    bad = pd.DataFrame({"source_line": range(1, 61)}).assign(
         loop="flights",
         source="outcomes",
         received_date=pd.Timestamp(DAY),

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ratchet.loop import Loop
+from ratchet.quality.deliveries import deliveries
 from ratchet.quality.judge import Finding, judge
 from ratchet.quality.report import GateReport, PartitionVerdict, Verdict
 from ratchet.quality.session import Session
@@ -41,8 +42,8 @@ def gate_landing(
     expectations = 0
     for source in sorted(loop.sources):
         suite = suite_for(suites, "landing", source)
-        quarantined, delivered = _deliveries(wh, loop.loop, source)
-        judged = _due(wh, loop.loop, source, suite, delivered, start, end)
+        delivered = deliveries(wh, loop.loop, source)
+        judged = _due(wh, loop.loop, source, suite, delivered.came, start, end)
         found: list[PartitionVerdict] = []
         if suite is None:
             found = [
@@ -51,8 +52,11 @@ def gate_landing(
             ]
         elif judged:
             frame = _rows(wh, suite, f"raw.{source}", loop.loop, judged)
-            found, ran = _judge(session, loop, suite, frame, judged, quarantined, as_of, settings)
+            found, ran = _judge(
+                session, loop, suite, frame, judged, dict(delivered.quarantined), as_of, settings
+            )
             expectations += ran
+        found = [delivered.judge(verdict) for verdict in found]
         _write(wh, loop.loop, "landing", source, found, suite, as_of, (start, end))
         verdicts += found
     return GateReport("landing", as_of, tuple(verdicts), expectations)
@@ -118,23 +122,14 @@ def suite_parameters(loop: Loop, frame: pd.DataFrame, as_of: datetime) -> dict[s
     }
 
 
-def _deliveries(wh: Warehouse, loop: str, source: str) -> tuple[dict[date, int], set[date]]:
-    """Rows in quarantine by received date, and the dates on which a file came."""
-    refused = wh.frame(
-        "select received_date, count(*) as n from raw.quarantine where loop = ? and source = ? group by 1",
-        (loop, source),
-    )
-    came = wh.frame(
-        "select distinct received_date from ops.landings where loop = ? and source = ?", (loop, source)
-    )
-    return (
-        {pd.Timestamp(day).date(): int(n) for day, n in refused.itertuples(index=False)},
-        {pd.Timestamp(day).date() for day in came["received_date"]},
-    )
-
-
 def _due(
-    wh: Warehouse, loop: str, source: str, suite: Suite | None, delivered: set[date], start: date, end: date
+    wh: Warehouse,
+    loop: str,
+    source: str,
+    suite: Suite | None,
+    delivered: frozenset[date],
+    start: date,
+    end: date,
 ) -> list[date]:
     """The received dates of the source that get a verdict in this run."""
     days = [start + timedelta(days=n) for n in range((end - start).days + 1)]
