@@ -94,7 +94,7 @@ select
     carrier,
     label,
     label_received_at,
-    outcome_state,
+    cast(outcome_state as varchar) as outcome_state,
     cast(log_loss as double precision) as log_loss,
     cast(brier as double precision) as brier
 from judged

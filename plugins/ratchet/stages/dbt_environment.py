@@ -48,8 +48,10 @@ def _access(settings: Settings) -> dict[str, str]:
         "RATCHET_DBT_DATABASE": address.database,
         "DBT_ENV_SECRET_RATCHET_PASSWORD": address.password,
         **{f"PG{name.upper()}": value for name, value in address.tls},
-        # As in the connections of Python: times are UTC, and nobody waits for ever.
-        "PGOPTIONS": f"-c timezone=UTC -c jit=off -c lock_timeout={wait}",
+        # As in the connections of Python: times are UTC, and nobody waits for ever. A build joins whole ranges of
+        # rows that Postgres has no statistics of, CTEs and what just landed: guessing few, it would compare
+        # each row with each. Without nested loops it hashes or sorts.
+        "PGOPTIONS": f"-c timezone=UTC -c jit=off -c lock_timeout={wait} -c enable_nestloop=off -c work_mem=64MB",
     }
 
 
