@@ -65,8 +65,8 @@ def diff_rows(old: pd.DataFrame, new: pd.DataFrame) -> RowDiff:
         a = left[column] if column in left else pd.Series(pd.NA, index=both, dtype=object)
         b = right[column] if column in right else pd.Series(pd.NA, index=both, dtype=object)
         gone, came = a.isna().to_numpy(), b.isna().to_numpy()
-        unequal = (a.to_numpy(dtype=object) != b.to_numpy(dtype=object)) & ~gone & ~came
-        differs = unequal | (gone != came)
+        differs, present = gone != came, ~gone & ~came
+        differs[present] = a.to_numpy(dtype=object)[present] != b.to_numpy(dtype=object)[present]
         if differs.any():
             date = right["departure_date"] if "departure_date" in right else pd.Series(None, index=both)
             part = {KEY: both[differs], "departure_date": date[differs].to_numpy(), "column": column}
