@@ -33,7 +33,7 @@ _SHOWN = 2_000  # bytes of an unreadable file that its row of quarantine shows
 Log = Callable[[str], None]
 
 
-class _Damaged(Exception):
+class Damaged(Exception):
     """A file turned out to be unreadable after some of its rows were written: the partition starts over."""
 
     def __init__(self, file: DeliveredFile, why: str) -> None:
@@ -42,7 +42,7 @@ class _Damaged(Exception):
 
 
 @dataclass
-class _Task:
+class PartitionTask:
     """What landing one partition needs to know; `damaged`: files found unreadable halfway, and why."""
 
     settings: Settings
@@ -93,27 +93,25 @@ def land_range(
     files: list[FileCounts] = []
     began = time.monotonic()
     for done, (day, source, location, folder) in enumerate(sorted(tasks, key=lambda t: t[:2])):
-        minutes = loop.sources[source].received_lag_minutes
 
         def told(name: str, rows: int, source: str = source, day: date = day, done: int = done) -> None:
             if progress is not None:
                 progress(Progress(source, day, name, rows, done, len(tasks)))
 
-        files += _land_partition(
-            _Task(
-                settings,
-                wh,
-                loop.loop,
-                source,
-                contracts[source],
-                None if minutes is None else timedelta(minutes=minutes),
-                day,
-                location,
-                folder,
-                log,
-                told,
-            )
+        task = PartitionTask(
+            settings,
+            wh,
+            loop.loop,
+            source,
+            contracts[source],
+            lag_of(loop, source),
+            day,
+            location,
+            folder,
+            log,
+            told,
         )
+        files += _land_partition(task)
     report = LandingReport(start, end, tuple(files))
     rate = report.rows_read / max(time.monotonic() - began, 1e-3)
     log(
@@ -122,6 +120,12 @@ def land_range(
         f"{report.rows_duplicate} duplicate; {rate:,.0f} rows a second"
     )
     return report
+
+
+def lag_of(loop: Loop, source: str) -> timedelta | None:
+    """How long after it happened a row of the source is received, where the loop file declares it."""
+    minutes = loop.sources[source].received_lag_minutes
+    return None if minutes is None else timedelta(minutes=minutes)
 
 
 def ensure_tables(wh: Warehouse, contracts: dict[str, SourceContract]) -> None:
@@ -145,7 +149,7 @@ def _landed_days(wh: Warehouse, loop: str) -> set[tuple[str, date]]:
     return {(source, pd.Timestamp(day).date()) for source, day in found.itertuples(index=False)}
 
 
-def _land_partition(task: _Task) -> list[FileCounts]:
+def _land_partition(task: PartitionTask) -> list[FileCounts]:
     """Land the partition's new files; the counts of all of them.
 
     A file that is found damaged after some of its rows were written takes the transaction with it; the second
@@ -156,12 +160,12 @@ def _land_partition(task: _Task) -> list[FileCounts]:
         try:
             with task.wh.lock(f"land:{task.loop}:{task.source}:{task.day}"), task.wh.transaction():
                 return _land_files(task, files)
-        except _Damaged as damage:
+        except Damaged as damage:
             task.damaged[damage.file.name] = damage.why
     return []
 
 
-def _land_files(task: _Task, files: list[DeliveredFile]) -> list[FileCounts]:
+def _land_files(task: PartitionTask, files: list[DeliveredFile]) -> list[FileCounts]:
     known = task.wh.frame(
         "select file_name, file_sha256, rows_read from ops.landings "
         "where loop = ? and source = ? and received_date = ?",
@@ -191,11 +195,11 @@ def _land_files(task: _Task, files: list[DeliveredFile]) -> list[FileCounts]:
     return counts
 
 
-def land_file(task: _Task, partition: Partition, file: DeliveredFile, origin: Origin) -> FileCounts:
+def land_file(task: PartitionTask, partition: Partition, file: DeliveredFile, origin: Origin) -> FileCounts:
     """Land one file in the open transaction; its counts, which are written down.
 
     Raises:
-        _Damaged: it is unreadable, and some of its rows are in the transaction.
+        Damaged: it is unreadable, and some of its rows are in the transaction.
         LandingError: its rows do not add up.
     """
     names = ExtraNames()
@@ -211,7 +215,7 @@ def land_file(task: _Task, partition: Partition, file: DeliveredFile, origin: Or
                     task.progress(file.name, taken.read)
         except UnreadableFile as error:
             if taken.read:
-                raise _Damaged(file, str(error)) from None
+                raise Damaged(file, str(error)) from None
             why = str(error)
     if why is not None:
         taken = _refuse_whole(task, partition, file, origin, why)
@@ -228,7 +232,9 @@ def land_file(task: _Task, partition: Partition, file: DeliveredFile, origin: Or
     return counts
 
 
-def _refuse_whole(task: _Task, partition: Partition, file: DeliveredFile, origin: Origin, why: str) -> Taken:
+def _refuse_whole(
+    task: PartitionTask, partition: Partition, file: DeliveredFile, origin: Origin, why: str
+) -> Taken:
     """One row of quarantine for a file that can't be read; the file itself is kept where that is allowed."""
     with file.open() as stream:
         start = stream.read(_SHOWN)

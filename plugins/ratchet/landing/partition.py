@@ -5,7 +5,7 @@ All of it happens in one transaction under the partition's lock, a chunk at a ti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -51,6 +51,15 @@ class Taken:
         )
 
 
+@dataclass(frozen=True)
+class Retaken:
+    """Lines that landed, that were there, and that are refused still, with today's reason."""
+
+    landed: tuple[int, ...]
+    duplicate: tuple[int, ...]
+    refused: Mapping[int, str]
+
+
 class Partition:
     """The rows of one source and received date, inside a transaction."""
 
@@ -73,13 +82,23 @@ class Partition:
             Rejected(chunk.lines[i], str(reasons[i]), chunk.original(int(i))) for i in np.flatnonzero(~good)
         ]
         held = self.refuse(origin, rejected, chunk.header)
-        landed = self._land(origin, chunk, typed, good, names)
+        landed = int(self._land(origin, chunk, typed, good, names).sum())
         return Taken(
             read=chunk.rows_read,
             landed=landed,
             quarantined=held,
             duplicate=int(good.sum()) - landed + len(rejected) - held,
         )
+
+    def retake(self, origin: Origin, chunk: Chunk) -> Retaken:
+        """Land the rows that were set aside and are good by now; what becomes of each, by its line."""
+        typed, good, reasons = validate(chunk, self._contract, self._day, self._lag)
+        new = self._land(origin, chunk, typed, good, ExtraNames())
+        lines = np.asarray(chunk.lines, dtype=np.int64)
+        refused = {entry.line: entry.reason for entry in chunk.rejected}
+        refused |= {int(lines[i]): str(reasons[i]) for i in np.flatnonzero(~good)}
+        ready = lines[good]
+        return Retaken(tuple(ready[new].tolist()), tuple(ready[~new].tolist()), refused)
 
     def _land(
         self,
@@ -88,10 +107,11 @@ class Partition:
         typed: dict[str, pa.Array],
         good: np.ndarray,
         names: ExtraNames,
-    ) -> int:
+    ) -> np.ndarray:
+        """Insert the good rows that are not there; of the good ones, which were inserted."""
         rows = np.flatnonzero(good)
         if not len(rows):
-            return 0
+            return np.zeros(0, dtype=bool)
         if chunk.extras is not None:
             names.add(chunk.extras, rows)
         if len(rows) < len(good):
@@ -104,7 +124,7 @@ class Partition:
         new = self._seen.admit(prints.high, prints.low)
         landed = int(new.sum())
         if landed == 0:
-            return 0
+            return new
         columns: dict[str, Any] = {c.name: typed[c.name] for c in self._contract.columns}
         columns["row_hash"] = prints.texts
         columns["source_line"] = pa.array(np.asarray(chunk.lines, dtype=np.int64)[rows])
@@ -119,7 +139,7 @@ class Partition:
         # Arrow within the frame: nothing is turned into Python objects on the way to the table.
         frame = pa.table(columns).to_pandas(types_mapper=pd.ArrowDtype)
         self._wh.append(self._contract.table, frame)
-        return landed
+        return new
 
     def refuse(self, origin: Origin, rejected: Sequence[Rejected], header: str | None) -> int:
         """Set the rows aside, except those that an earlier version of the same file put there; how many."""

@@ -105,8 +105,12 @@ def printable(rejected: Rejected, contract: SourceContract | None) -> tuple[str,
         # An address that the cut goes through is no address to the patterns: the margin with it is dropped.
         shown = redact_text(original[:LONGEST_ORIGINAL])[:-_MARGIN]
         shown += f" ... [{length} bytes in all]"
-    # A reason quotes the value that it refuses, and that value may be the personal data itself.
-    return storable(redact_text(rejected.reason[:LONGEST_REASON])), storable(shown)
+    return stored_reason(rejected.reason), storable(shown)
+
+
+def stored_reason(reason: str) -> str:
+    """A reason quotes the value that it refuses, and that value may be the personal data itself."""
+    return storable(redact_text(reason[:LONGEST_REASON]))
 
 
 def _redact_fields(text: str, contract: SourceContract | None) -> str | None:

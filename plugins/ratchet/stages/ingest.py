@@ -11,7 +11,6 @@ import pandas as pd
 
 from ratchet.landing.land import land_range
 from ratchet.landing.report import Progress
-from ratchet.landing.report import Progress
 from ratchet.loop import Loop
 from ratchet.published import publish
 from ratchet.quality.gates import gate_landing

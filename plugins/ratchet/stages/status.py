@@ -74,6 +74,7 @@ def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
             )
     blocked = _blocked(partitions, read(settings, loop.loop, "landing"))
     lines += [("blocked", text) for text in _grouped(blocked)]
+    lines += _beside(read(settings, loop.loop, "landing") or {})
     lines += [("not landed", text) for text in _not_landed(read(settings, loop.loop, "sources"))]
     if health is not None:
         lines.append(("health", f"{health['status']} as of {health['as_of'][:10]}"))
@@ -117,6 +118,24 @@ def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
         "lines": lines,
     }
     return dict(plain(found))
+
+
+def _beside(landing: dict[str, Any]) -> list[tuple[str, str]]:
+    """What landing put aside: rows in quarantine, fields that no contract names."""
+    lines = []
+    held = landing.get("held") or {}
+    if held:
+        counts = ", ".join(f"{source} {rows:,}" for source, rows in held.items())
+        lines.append(("quarantine", f"rows held: {counts} (`ratchet quarantine list`)"))
+    for item in (landing.get("undeclared") or [])[:5]:
+        lines.append(
+            (
+                "undeclared",
+                f"{item['source']} has {item['column']!r} in {item['rows']:,} rows, last on {item['last']}: kept in "
+                "extra_fields",
+            )
+        )
+    return lines
 
 
 def _blocked(partitions: dict[str, Any] | None, landing: dict[str, Any] | None) -> list[dict[str, Any]]:
