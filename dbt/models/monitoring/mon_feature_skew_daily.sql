@@ -97,7 +97,7 @@ by_feature as (
 select
     loop,
     departure_date,
-    feature,
+    cast(feature as varchar) as feature,
     n_served,
     n_not_logged,
     n_gone,
