@@ -205,37 +205,43 @@ windowed as (
         )
 ),
 
+-- Few versions are ever replaced, and these alone are compared with every flight.
+replaced as (
+    select * from outcome_versions
+    where superseded_at is not null
+),
+
 -- A version that was already replaced when the prediction was made does not count beside its successor.
 superseded as (
     select
         flights.loop,
         flights.unit_id,
-        outcome_versions.n_late,
+        replaced.n_late,
         case
             when
-                outcome_versions.origin = flights.origin
-                and outcome_versions.known_at >= flights.predict_at - interval '6 hours'
+                replaced.origin = flights.origin
+                and replaced.known_at >= flights.predict_at - interval '6 hours'
                 then 1
             else 0
         end as is_origin_6h,
         case
             when
-                outcome_versions.carrier = flights.carrier
-                and outcome_versions.known_at >= flights.predict_at - interval '24 hours'
+                replaced.carrier = flights.carrier
+                and replaced.known_at >= flights.predict_at - interval '24 hours'
                 then 1
             else 0
         end as is_carrier_24h,
         case
-            when outcome_versions.carrier = flights.carrier and outcome_versions.origin = flights.origin then 1
+            when replaced.carrier = flights.carrier and replaced.origin = flights.origin then 1
             else 0
         end as is_carrier_origin_28d,
-        case when outcome_versions.dest = flights.dest then 1 else 0 end as is_dest_28d
+        case when replaced.dest = flights.dest then 1 else 0 end as is_dest_28d
     from flights
-    inner join outcome_versions
+    inner join replaced
         on
-            flights.loop = outcome_versions.loop
-            and flights.predict_at > outcome_versions.superseded_at
-            and flights.predict_at <= outcome_versions.known_at + interval '28 days'
+            flights.loop = replaced.loop
+            and flights.predict_at > replaced.superseded_at
+            and flights.predict_at <= replaced.known_at + interval '28 days'
 ),
 
 corrections as (
