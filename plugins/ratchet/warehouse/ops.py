@@ -68,6 +68,22 @@ _TABLES = {
 }
 
 
+_GAINED = {
+    "raw.quarantine": {
+        "quarantine_id": "varchar",
+        "original_bytes": "bytea",
+        "is_redacted": "boolean",
+        "file_header": "varchar",
+        "file_sha256": "varchar",
+        "location": "varchar",
+        "is_cut_off": "boolean",
+        "state": "varchar default 'held'",
+        "settled_at": "timestamp",
+        "settled_as": "varchar",
+    },
+}
+
+
 def ensure(wh: Warehouse) -> None:
     """Create the schemas `raw` and `ops` and their tables where they are missing; changes no row."""
     # Two sessions that create the same schema at once would both find it missing.
@@ -76,6 +92,23 @@ def ensure(wh: Warehouse) -> None:
             wh.execute(f"create schema if not exists {schema}")
         for table, columns in _TABLES.items():
             wh.execute(f"create table if not exists {table} ({columns})")
+        _add_missing(wh)
+
+
+def _add_missing(wh: Warehouse) -> None:
+    """Give a warehouse that was made before them the columns that a table has gained.
+
+    Asked first: to alter a table waits for everybody who reads it, also when there is nothing to do.
+    """
+    for table, columns in _GAINED.items():
+        schema, name = table.split(".")
+        present = wh.frame(
+            "select column_name from information_schema.columns where table_schema = ? and table_name = ?",
+            (schema, name),
+        )
+        for column, kind in columns.items():
+            if column not in set(present["column_name"]):
+                wh.execute(f"alter table {table} add column if not exists {column} {kind}")
 
 
 def tables() -> tuple[str, ...]:
