@@ -1,0 +1,207 @@
+"""Kill a received day's run and retry it: the same tables as without the kill, and never half a publication."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from tests.faults.checksums import Checksums, changed, checksums, published
+from tests.faults.day import FIRST, HEAVY, SECOND, Orders, remaining, run
+from tests.faults.prepared import Prepared
+
+LONGEST_SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class Kill:
+    """When to kill: `after` a task, before its statement `at`, or `seconds` into it (a `moment`, or a `restart`
+    of the server)."""
+
+    task: str
+    kind: str
+    at: int = -1
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        where = {"after": "", "statement": f" {self.at}"}.get(self.kind, f" +{self.seconds:.2f} s")
+        return f"{self.kind} {self.task}{where}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one kill led to. `problems` is empty when the retry healed everything and no reader saw a half."""
+
+    kill: Kill
+    killed: bool
+    half_published: bool
+    problems: tuple[str, ...] = ()
+
+
+@dataclass
+class Undisturbed:
+    """A run without a kill: what it leaves, what readers may see on the way, how long each task takes."""
+
+    final: Checksums
+    visible: list[Checksums]
+    seconds: dict[str, float]
+    statements: dict[str, int]
+    home: Path
+
+
+class TaskFailed(AssertionError):
+    """A task that should have succeeded raised."""
+
+
+@dataclass
+class Trials:
+    """Runs some tasks in forked processes on copies of one prepared state."""
+
+    prepared: Prepared
+    tasks: tuple[str, ...]
+    scratch: Path
+    restart: Callable[[], None] | None = None
+    with_tests: bool = True
+    context: Any = field(default_factory=lambda: multiprocessing.get_context("forkserver"))
+
+    def __post_init__(self) -> None:
+        self.context.set_forkserver_preload(list(HEAVY))
+        self.scratch.mkdir(parents=True, exist_ok=True)
+
+    def start(self, orders: Orders) -> tuple[Any, Connection]:
+        """A process that carries out the orders, and what it says."""
+        ours, theirs = self.context.Pipe(duplex=False)
+        process = self.context.Process(target=run, args=(orders, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        return process, ours
+
+    def orders(self, home: Path, tasks: tuple[str, ...], **how: Any) -> Orders:
+        how.setdefault("with_tests", self.with_tests)
+        return Orders(self.prepared.environment(home), self.prepared.day, tasks, **how)
+
+    def undisturbed(self) -> Undisturbed:
+        """The tasks without a kill. Between any two of them readers see what was published before or after."""
+        home = self.scratch / "undisturbed"
+        settings = self.prepared.copy(home)
+        self.finish(self.orders(home, ()))  # starts the server that later processes are forked from
+        visible = [published(settings)]
+        seconds, statements = {}, {}
+        for task in self.tasks:
+            began = time.monotonic()
+            done = self.finish(self.orders(home, (task,)))
+            seconds[task], statements[task] = time.monotonic() - began, done[task]
+            if task.startswith("publish"):
+                visible.append(published(settings))
+        return Undisturbed(checksums(settings), visible, seconds, statements, home)
+
+    def finish(self, orders: Orders) -> dict[str, int]:
+        """Run the tasks to the end; how many statements each sent.
+
+        Raises:
+            TaskFailed: a task raised or died.
+        """
+        process, pipe = self.start(orders)
+        done, failed = {}, ""
+        for message in messages(pipe):
+            if message[0] == "end":
+                done[message[1]] = message[2]
+            elif message[0] == "failed":
+                failed = f"{message[1]}: {message[2]}"
+        process.join(LONGEST_SECONDS)
+        if failed or set(done) != set(orders.tasks):
+            raise TaskFailed(failed or f"only {sorted(done)} ended, exit status {process.exitcode}")
+        return done
+
+    def _kill(self, kill: Kill, home: Path) -> bool:
+        """Run up to the kill; whether the process died of it, or failed because the server did."""
+        after = kill.task if kill.kind == "after" else None
+        inside = kill.task if kill.kind == "statement" else None
+        orders = self.orders(home, self.tasks, die_after=after, die_in=inside, die_at=kill.at)
+        process, pipe = self.start(orders)
+        failed = False
+        for message in messages(pipe):
+            if message[0] == "failed":
+                failed = True
+                if kill.kind != "restart":
+                    raise TaskFailed(f"{message[1]}: {message[2]}")
+            if message == ("begin", kill.task) and kill.kind in ("moment", "restart"):
+                time.sleep(kill.seconds)
+                if kill.kind == "moment":
+                    process.kill()
+                    break
+                assert self.restart is not None, "only a server can be restarted"
+                self.restart()
+        process.join(LONGEST_SECONDS)
+        return bool(process.exitcode == -9) or failed
+
+    def trial(self, kill: Kill, expected: Undisturbed, number: int) -> Result:
+        """Kill, look as a reader would, retry (every third time from the first task), compare."""
+        home = self.scratch / f"trial-{number}"
+        settings = self.prepared.copy(home)
+        problems: list[str] = []
+        half = killed = False
+        try:
+            killed = self._kill(kill, home)
+            seen = published(settings)
+            half = seen not in expected.visible
+            if half:
+                problems.append("readers see a half: " + "; ".join(changed(expected.visible[0], seen)[:4]))
+            again = self.tasks if number % 3 == 0 else remaining(kill.task, self.tasks)
+            self.finish(self.orders(home, again))
+            differ = changed(expected.final, checksums(settings))
+            if differ:
+                problems.append("after the retry: " + "; ".join(differ[:4]))
+        except TaskFailed as failed:
+            problems.append(f"a task failed: {failed}")
+        self.prepared.drop(home)
+        return Result(kill, killed, half, tuple(problems))
+
+
+def both_halves(
+    prepared: Prepared, scratch: Path, restart: Callable[[], None] | None = None
+) -> Iterator[tuple[Trials, Undisturbed]]:
+    """The trials of the day up to its publication, then of what is scored from there."""
+    for name, tasks in (("first", FIRST), ("second", SECOND)):
+        trials = Trials(prepared, tasks, scratch / name, restart)
+        expected = trials.undisturbed()
+        yield trials, expected
+        prepared = prepared.after(expected.home)
+
+
+def messages(pipe: Connection) -> Iterator[tuple[Any, ...]]:
+    """What the process says until it ends."""
+    while True:
+        try:
+            if not pipe.poll(LONGEST_SECONDS):
+                return
+            yield pipe.recv()
+        except (EOFError, OSError):
+            return
+
+
+def boundaries(expected: Undisturbed) -> list[Kill]:
+    """One kill at the end of each task."""
+    return [Kill(task, "after") for task in expected.seconds]
+
+
+def at_statements(expected: Undisturbed, most: int, seed: int) -> list[Kill]:
+    """Kills before single statements of the tasks that send any, spread over all of them."""
+    every = [Kill(task, "statement", n) for task, count in expected.statements.items() for n in range(count)]
+    if len(every) <= most:
+        return every
+    return sorted(random.Random(seed).sample(every, most), key=lambda k: (k.task, k.at))
+
+
+def at_moments(
+    expected: Undisturbed, tasks: tuple[str, ...], count: int, seed: int, kind: str = "moment"
+) -> list[Kill]:
+    """Kills (or restarts of the server) at random moments inside the tasks, round robin."""
+    dice = random.Random(seed)
+    named = [tasks[n % len(tasks)] for n in range(count)]
+    return [Kill(task, kind, seconds=dice.uniform(0, expected.seconds[task])) for task in named]
