@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ratchet.commands import quarantine, snapshot
+from ratchet.commands import explain, quarantine, snapshot
 from ratchet.commands.backfill import backfill
 from ratchet.loop import Loop, LoopFileError, load_loop, load_loops
 from ratchet.settings import Settings, load_settings
@@ -29,6 +29,7 @@ loops_app = typer.Typer(no_args_is_help=True, help="The loop files.")
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(loops_app, name="loops")
 app.add_typer(snapshot.app, name="snapshot")
+app.add_typer(explain.app, name="explain")
 app.add_typer(quarantine.app, name="quarantine")
 app.command()(backfill)
 console = Console()
