@@ -1,0 +1,1 @@
+"""What `make bench-*` measure: ratios within one run, each against its target."""

@@ -1,0 +1,198 @@
+"""`make bench-data`: what the data plane costs against bare SQL, on a history of SCALE prediction events.
+
+Every ratio is taken within one run on one machine. Each piece runs in a process of its own (benchmarks/pieces.py) on
+the same warehouse: a short history of a million predictions and a long one of SCALE.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from benchmarks.history import FIRST_NEW_DAY, LAST_NEW_DAY, copies_for
+from benchmarks.report import Figure, Report
+
+ROOT = Path(__file__).parents[1]
+SHORT = 1_000_000
+BACKFILL_DAYS = 365
+NEW_DAYS = [FIRST_NEW_DAY + timedelta(days=n) for n in range((LAST_NEW_DAY - FIRST_NEW_DAY).days + 1)]
+console = Console()
+
+
+class Bench:
+    """Runs pieces on one warehouse under `home`."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True)
+
+    def piece(self, *arguments: str | int) -> dict[str, Any]:
+        """What the piece measured.
+
+        Raises:
+            RuntimeError: it failed; with the end of what it said.
+        """
+        words = [str(argument) for argument in arguments]
+        started = time.perf_counter()
+        environment = {
+            **os.environ,
+            "RATCHET_HOME": str(self.home),
+            "RATCHET_WAREHOUSE_PATH": str(self.home / "w.duckdb"),
+            "AIRFLOW_HOME": str(self.home / "airflow"),
+            "PYTHONPATH": str(ROOT),
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.pieces", *words],
+            env=environment, cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(words)} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+        found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        console.print(
+            f"  [dim]{self.home.name} {' '.join(words)}: {time.perf_counter() - started:.0f} s[/dim]"
+        )
+        return found
+
+
+def _work(build: dict[str, Any]) -> float:
+    """Seconds of a build without dbt's start-up and the data tests, which bare SQL has not."""
+    return float(build["collect"] + build["dbt"] - build["dbt start-up"] + build["publish"])
+
+
+def _day(build: dict[str, Any]) -> float:
+    """Seconds of all of a day's build, gate and tests included."""
+    return float(build["collect"] + build["dbt"] + build["tests"] + build["gate"] + build["publish"])
+
+
+def _builds(report: Report, long: Bench, short: Bench, scale: int) -> None:
+    history = {}
+    for bench, rows in ((short, SHORT), (long, scale)):
+        history[bench.home.name] = bench.piece("fill", copies_for(rows))["predictions"]
+    full = long.piece("full")
+    whole = long.piece("bare", "whole")
+    _add(
+        report,
+        "dbt start-up",
+        full["dbt start-up"],
+        "s",
+        note="reading the project; in no ratio but the day's",
+    )
+    _add(report, "full build: data tests", full["tests"], "s")
+    _add(report, "full build: publishing copy", full["publish"], "s")
+    _add(report, "full build: bare SQL", whole["bare"], "s", note=f"{history['long']:,} predictions")
+    _add(
+        report, "full build / bare SQL", _work(full) / whole["bare"], "times", 1.5,
+        note="collecting, dbt without its start-up, publishing",
+    )  # fmt: skip
+    _add(report, "full build: peak memory", full["peak"], "MB")
+    short.piece("full")
+    days: dict[str, list[dict[str, Any]]] = {"short": [], "long": []}
+    # In turns, so that a busy moment of the machine meets both histories.
+    for day in NEW_DAYS:
+        for name, bench in (("short", short), ("long", long)):
+            days[name].append(bench.piece("day", day.isoformat()))
+    cost = {name: statistics.median(_day(build) for build in found) for name, found in days.items()}
+    _add(report, "one new day, short history", cost["short"], "s", note=f"{history['short']:,} predictions")
+    _add(report, "one new day, long history", cost["long"], "s", note=f"median of {len(NEW_DAYS)} days")
+    _add(report, "one new day, long / short", cost["long"] / cost["short"], "times", 1.2)
+    last = days["long"][-1]
+    day = min(long.piece("bare", "replace")["bare"] for _ in range(3))
+    _add(
+        report, "one new day: bare SQL", day, "s", note=f"{last['dates']} departure dates, delete and insert"
+    )
+    _add(
+        report,
+        "one new day: dbt / (bare SQL + start-up)",
+        last["dbt"] / (day + last["dbt start-up"]),
+        "times",
+        3.0,
+    )
+    back = long.piece("backfill", BACKFILL_DAYS)
+    once = long.piece("bare", "range")["bare"]
+    one = statistics.median(_work(b) + b["dbt start-up"] for b in days["long"])
+    _add(report, f"{BACKFILL_DAYS}-day backfill", _work(back), "s", note=f"{back['partitions']:,} partitions")
+    _add(report, f"{BACKFILL_DAYS}-day backfill / one-shot bare SQL", _work(back) / once, "times", 2.0)
+    _add(
+        report, f"{BACKFILL_DAYS} daily builds / backfill",
+        BACKFILL_DAYS * one / (_work(back) + back["dbt start-up"]), "times", 20.0, "higher",
+        note=f"from the median of {len(NEW_DAYS)} daily builds, gate and tests in neither",
+    )  # fmt: skip
+    _add(report, f"{BACKFILL_DAYS}-day backfill: peak memory", back["peak"], "MB")
+
+
+def _landing(report: Report, home: Path, scale: int) -> None:
+    for kind, target in (("parquet", 200_000), ("jsonl", 50_000)):
+        found = Bench(home / kind).piece("landing", kind, scale)
+        _add(
+            report, f"landing {kind}", found["rows a second and core"], "rows/s and core", target, "higher",
+            note=f"{scale:,} rows, {found['megabytes']:,.0f} MB; {found['rows a second']:,.0f} rows/s of wall",
+        )  # fmt: skip
+        _add(report, f"landing {kind}: peak memory", found["peak"], "MB", 2_000)
+        shutil.rmtree(home / kind)
+
+
+def _dags(report: Report, home: Path) -> None:
+    bench = Bench(home / "dags")
+    files = sorted(path.name for path in (ROOT / "dags").glob("*.py"))
+    assert len(files) >= 7, files
+    found = {
+        name: min((bench.piece("dag", name) for _ in range(2)), key=lambda f: f["file"]) for name in files
+    }
+    slowest = max(found, key=lambda name: found[name]["file"])
+    _add(
+        report, "import of the slowest DAG file", found[slowest]["file"], "s", 1.0,
+        note=f"{slowest}, of {len(files)}; beyond airflow.sdk and cosmos, {found[slowest]['airflow and cosmos']:.1f} s",
+    )  # fmt: skip
+    _add(report, "DAG files that load or start dbt", sum(f["dbt"] for f in found.values()), "", 0)
+
+
+def _add(
+    report: Report,
+    name: str,
+    value: float,
+    unit: str,
+    target: float | None = None,
+    better: str = "lower",
+    note: str = "",
+) -> None:
+    report.add(Figure(name, float(value), unit, target, better, note), console)
+
+
+def main(
+    scale: Annotated[
+        int, typer.Option(min=SHORT, help="Prediction events of the long history.")
+    ] = 10_000_000,
+    keep: Annotated[bool, typer.Option(help="Keep the warehouses under var/bench.")] = False,
+    only: Annotated[str, typer.Option(help="builds, landing or dags; empty: all.")] = "",
+) -> None:
+    """Measure, print the table, write var/bench/data.json."""
+    home = ROOT / "var" / "bench"
+    report = Report("data plane", {"scale": scale, "engine": "duckdb", "only": only})
+    try:
+        if only in ("", "dags"):
+            _dags(report, home)
+        if only in ("", "landing"):
+            _landing(report, home / "landing", scale)
+        if only in ("", "builds"):
+            _builds(report, Bench(home / "long"), Bench(home / "short"), scale)
+    finally:
+        if not keep:
+            for name in ("dags", "landing", "long", "short"):
+                shutil.rmtree(home / name, ignore_errors=True)
+    raise typer.Exit(report.finish(home / "data.json", console))
+
+
+if __name__ == "__main__":
+    typer.run(main)
