@@ -36,21 +36,23 @@ def blocks(stream: BinaryIO, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
     """The lines of `stream`, at most ROWS_PER_CHUNK in a block."""
     number = 1
     carry = b""
-    first = True
-    while data := stream.read(block_bytes):
-        if first:
-            data, first = data.removeprefix(_BOM), False
+    data = stream.read(block_bytes).removeprefix(_BOM)
+    while data:
         end = data.rfind(b"\n") + 1
-        if end == 0:
-            carry += data
-            if len(carry) > LONGEST_LINE:
-                rejected, carry = _skip_line(stream, carry, number, block_bytes)
-                yield Block([], [], [rejected], number if rejected.is_cut_off else None)
-                number += 1
+        first = data.find(b"\n") if end else len(data)
+        if len(carry) + first > LONGEST_LINE:
+            rejected, data = _skip_line(stream, carry, data, number, block_bytes)
+            yield Block([], [], [rejected], number if rejected.is_cut_off else None)
+            carry, number = b"", number + 1
+            data = data or stream.read(block_bytes)
             continue
-        whole, carry = carry + data[:end], data[end:]
-        yield from _split(whole, number)
-        number += whole.count(b"\n")
+        if end:
+            whole, carry = carry + data[:end], data[end:]
+            yield from _split(whole, number)
+            number += whole.count(b"\n")
+        else:
+            carry += data
+        data = stream.read(block_bytes)
     if carry.strip():
         for block in _split(carry, number):
             yield Block(block.numbers, block.lines, block.rejected, number)
@@ -95,19 +97,21 @@ def _split_bytes(data: bytes, number: int) -> Iterator[Block]:
             yield Block(numbers, lines, bad)
 
 
-def _skip_line(stream: BinaryIO, start: bytes, number: int, block_bytes: int) -> tuple[Rejected, bytes]:
-    """The line that began with `start`, refused, and what was read beyond its end."""
+def _skip_line(
+    stream: BinaryIO, start: bytes, data: bytes, number: int, block_bytes: int
+) -> tuple[Rejected, bytes]:
+    """The line that began with `start` and goes on in `data`, refused; and what was read beyond its end."""
     digest = hashlib.sha256(start)
+    head = (start + data)[:_HEAD]
     length = len(start)
-    rest = b""
-    cut_off = True
-    while data := stream.read(block_bytes):
+    while data:
         end = data.find(b"\n")
         part = data if end < 0 else data[:end]
         digest.update(part)
         length += len(part)
         if end >= 0:
-            rest, cut_off = data[end + 1 :], False
             break
-    reason = f"a line of {length} bytes; the longest that lands has {LONGEST_LINE}"
-    return Rejected(number, reason, start[:_HEAD], length, digest.hexdigest(), cut_off), rest
+        data = stream.read(block_bytes)
+    reason = f"a line of {length / 2**20:.1f} MB; the longest that lands has {LONGEST_LINE // 2**20} MB"
+    rejected = Rejected(number, reason, head, length, digest.hexdigest(), is_cut_off=not data)
+    return rejected, data[end + 1 :] if data else b""
