@@ -201,7 +201,14 @@ class Partition:
         )
 
     def finish(self) -> None:
-        """Renew the digest, take the gate's verdict away, and ask for a build."""
+        """Renew the digest, take the gate's verdict away, and ask for a build.
+
+        A build that runs sees the partition as it was: what is written here waits until it has ended.
+        """
+        with self._wh.lock(f"build:{self.key[0]}", shared=True):
+            self._finish()
+
+    def _finish(self) -> None:
         self._wh.execute(
             "delete from ops.partition_digests where loop = ? and source = ? and received_date = ?", self.key
         )

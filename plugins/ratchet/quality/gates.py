@@ -7,6 +7,7 @@ warnings did, else `pass`. Verdicts do not depend on which other partitions were
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -45,19 +46,24 @@ def gate_landing(
         delivered = deliveries(wh, loop.loop, source)
         judged = _due(wh, loop.loop, source, suite, delivered.came, start, end)
         found: list[PartitionVerdict] = []
-        if suite is None:
-            found = [
-                _unjudged(source, day, "no suite: nobody said what this source must look like")
-                for day in judged
-            ]
-        elif judged:
-            frame = _rows(wh, suite, f"raw.{source}", loop.loop, judged)
-            found, ran = _judge(
-                session, loop, suite, frame, judged, dict(delivered.quarantined), as_of, settings
-            )
-            expectations += ran
-        found = [delivered.judge(verdict) for verdict in found]
-        _write(wh, loop.loop, "landing", source, found, suite, as_of, (start, end))
+        with ExitStack() as landings:
+            # A verdict is about the rows that were looked at: nothing lands in the partition meanwhile.
+            for day in judged:
+                landings.enter_context(wh.lock(f"land:{loop.loop}:{source}:{day}"))
+            if suite is None:
+                found = [
+                    _unjudged(source, day, "no suite: nobody said what this source must look like")
+                    for day in judged
+                ]
+            elif judged:
+                delivered = deliveries(wh, loop.loop, source)
+                frame = _rows(wh, suite, f"raw.{source}", loop.loop, judged)
+                found, ran = _judge(
+                    session, loop, suite, frame, judged, dict(delivered.quarantined), as_of, settings
+                )
+                expectations += ran
+            found = [delivered.judge(verdict) for verdict in found]
+            _write(wh, loop.loop, "landing", source, found, suite, as_of, (start, end))
         verdicts += found
     return GateReport("landing", as_of, tuple(verdicts), expectations)
 
@@ -272,7 +278,12 @@ def _write(
     span: tuple[date, date],
 ) -> None:
     """Replace the verdicts of the partitions; a changed landing verdict makes the partition dirty."""
-    with wh.transaction():
+    # A build that runs sees what was green when it started: new verdicts wait until it has ended.
+    with (
+        wh.transaction(),
+        wh.lock(f"build:{loop}", shared=True),
+        wh.lock(f"verdicts:{loop}:{border}:{table}"),
+    ):
         before = wh.frame(
             "select partition_date, verdict from ops.partition_gates "
             "where loop = ? and border = ? and table_name = ?",
@@ -295,5 +306,7 @@ def _write(
             for day, verdict in now.items():
                 if day in old and (old[day] == "block") != (verdict.verdict == "block"):
                     wh.execute(
-                        "insert or ignore into ops.dirty_partitions values (?, ?, ?)", (loop, table, day)
+                        "insert into ops.dirty_partitions (loop, source, received_date) values (?, ?, ?) "
+                        "on conflict do nothing",
+                        (loop, table, day),
                     )

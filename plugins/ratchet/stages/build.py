@@ -31,7 +31,11 @@ def collect(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     name = loop.loop
     as_of = build_as_of(settings, loop, as_of)
     purpose = f"collecting dirty partitions of {name}"
-    with open_warehouse(settings, purpose=purpose) as warehouse, warehouse.transaction():
+    with (
+        open_warehouse(settings, purpose=purpose) as warehouse,
+        warehouse.transaction(),
+        warehouse.lock(f"build:{name}"),
+    ):
         warehouse.execute(
             "insert into ops.building_partitions select loop, source, received_date from ops.dirty_partitions d "
             "where loop = ? and exists (select 1 from ops.partition_gates g where g.loop = d.loop "

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import pandas as pd
+
 from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import LoopState, fold
 from ratchet.loop import Loop
@@ -44,9 +46,9 @@ def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     with open_warehouse(settings, purpose=f"health of {loop.loop}", read_only=True) as warehouse:
         for name in ("mon_quality_daily", "mon_calibration_daily", "mon_feature_histograms"):
             # Names of our own models; the values are bound.
-            sql = f"select * from monitoring.{name} where loop = ? and departure_date >= ? order by all"  # noqa: S608
-            frames[name] = warehouse.frame(sql, (loop.loop, since))
-        bins = warehouse.frame("select * from ops.feature_bins where loop = ? order by all", (loop.loop,))
+            sql = f"select * from monitoring.{name} where loop = ? and departure_date >= ?"  # noqa: S608
+            frames[name] = _in_order(warehouse.frame(sql, (loop.loop, since)))
+        bins = _in_order(warehouse.frame("select * from ops.feature_bins where loop = ?", (loop.loop,)))
     if set(bins["model_version"]) != {state.champion_version}:
         raise NotMeasured(
             f"the feature bins are not of version {state.champion_version}: clear apply_rollout of its promotion"
@@ -72,6 +74,11 @@ def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     measure_skew(settings, loop, as_of, log)
     log(f"health of version {state.champion_version}: {record['status']}: {'; '.join(record['reasons'])}")
     return {"status": record["status"], "reasons": record["reasons"]}
+
+
+def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows in one order, whatever the engine and the text order of its database."""
+    return rows.sort_values(list(rows.columns), ignore_index=True)
 
 
 def reference_of(loop: Loop, entries: list[Entry], state: LoopState) -> ReferenceQuality:

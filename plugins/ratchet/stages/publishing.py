@@ -52,7 +52,7 @@ def publish(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     name = loop.loop
     as_of = build_as_of(settings, loop, as_of)
     with open_warehouse(settings, purpose=f"publishing {name}") as warehouse:
-        with warehouse.transaction():
+        with warehouse.transaction(), warehouse.lock(f"build:{name}"):
             taken = _taken(warehouse, loop)
             copied = copy_scope(warehouse, loop)
             adopt_verdicts(warehouse, loop)

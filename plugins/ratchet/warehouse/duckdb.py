@@ -77,7 +77,7 @@ class DuckDBWarehouse:
             self._depth -= 1
 
     @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
+    def lock(self, name: str, *, shared: bool = False) -> Iterator[None]:
         # The lock around the file is held by whoever has this connection.
         yield
 

@@ -194,12 +194,12 @@ class PostgresWarehouse:
                 self._depth -= 1
 
     @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
+    def lock(self, name: str, *, shared: bool = False) -> Iterator[None]:
         key = int.from_bytes(hashlib.sha256(f"ratchet:{name}".encode()).digest()[:8], "big", signed=True)
-        inside = self._depth > 0
+        inside, mode = self._depth > 0, "_shared" if shared else ""
         with self._connection.cursor() as cursor:
             try:
-                cursor.execute(f"select pg_advisory{'_xact' if inside else ''}_lock(%s)", (key,))
+                cursor.execute(f"select pg_advisory{'_xact' if inside else ''}_lock{mode}(%s)", (key,))
             except psycopg2.errors.LockNotAvailable:
                 raise WarehouseLocked(
                     f"the lock {name} of {self._name} is held by {self._holder(key)}; {self._purpose} waited "
@@ -210,14 +210,14 @@ class PostgresWarehouse:
             except BaseException:
                 if not inside:
                     with suppress(psycopg2.Error):
-                        cursor.execute("select pg_advisory_unlock(%s)", (key,))
+                        cursor.execute(f"select pg_advisory_unlock{mode}(%s)", (key,))
                 raise
             if not inside:
-                self._unlock(cursor, key, name)
+                self._unlock(cursor, f"select pg_advisory_unlock{mode}(%s)", key, name)
 
-    def _unlock(self, cursor: Any, key: int, name: str) -> None:
+    def _unlock(self, cursor: Any, statement: str, key: int, name: str) -> None:
         try:
-            cursor.execute("select pg_advisory_unlock(%s)", (key,))
+            cursor.execute(statement, (key,))
             kept = bool(cursor.fetchone()[0])
         except psycopg2.Error:
             kept = False

@@ -39,8 +39,8 @@ class Warehouse(Protocol):
     def transaction(self) -> AbstractContextManager[None]:
         """All or nothing; a transaction inside another one joins it."""
 
-    def lock(self, name: str) -> AbstractContextManager[None]:
-        """Keep everybody else who asks for the lock `name` waiting.
+    def lock(self, name: str, *, shared: bool = False) -> AbstractContextManager[None]:
+        """Keep everybody else who asks for the lock `name` waiting; `shared`, only those who want it alone.
 
         Re-entrant within a connection. Taken inside a transaction, it is kept until that one has ended, so that
         what it guards is there before anybody else goes on. On DuckDB, whose file has one process at a time,
