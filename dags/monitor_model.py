@@ -4,7 +4,7 @@
 2. `decide_retrain` applies the loop file's trigger policy: routine, event or urgent; it opens one request
    at most, and writes each request and refusal to the ledger with its evidence.
 
-A run by hand measures only, unless its parameter `apply` is set.
+A run by hand, or one that only backfills started, measures only, unless its parameter `apply` is set.
 
 On failure nothing is decided; retry. On a second run for the same as-of the first decision stands.
 """

@@ -94,3 +94,35 @@ def test_a_partition_takes_the_day_before_with_it() -> None:
     assert (window.start, window.end) == (date(2013, 5, 13), date(2013, 5, 14))
     given = context(params={"start": "2013-05-14", "end": "2013-05-14"})
     assert window_of(given, LOOP, days_before=1).start == date(2013, 5, 14)
+
+
+def started_by(*extras: dict[str, Any], run_type: str = "asset_triggered") -> dict[str, Any]:
+    events = {
+        "raw_events": [SimpleNamespace(extra={"as_of": "2013-05-14T00:00:00", **extra}) for extra in extras]
+    }
+    return context(dag_run=SimpleNamespace(run_type=run_type), triggering_asset_events=events)
+
+
+def test_a_backfill_says_so_down_the_chain_and_re_fires_nothing() -> None:
+    from airflow.sdk.api.datamodels._generated import DagRunType
+
+    from ratchet.airflow.windows import is_backfill, is_dry, passed_on, why_dry
+
+    own = context(dag_run=SimpleNamespace(run_type=DagRunType("backfill")))
+    assert is_backfill(own) and is_dry(own)
+    told = passed_on(own, {"as_of": "x"})
+    assert told == {"as_of": "x", "backfill": True}
+    only = started_by(told, told)
+    assert is_backfill(only) and "a backfill decides nothing" in str(why_dry(only))
+    assert passed_on(only, {}) == {"backfill": True}
+    only["params"] = {"apply": True}
+    assert not is_dry(only), "unless asked"
+
+
+def test_a_regular_event_among_a_backfills_makes_the_run_a_regular_one() -> None:
+    from ratchet.airflow.windows import is_backfill, is_dry, passed_on
+
+    mixed = started_by({"backfill": True}, {})
+    assert not is_backfill(mixed) and not is_dry(mixed)
+    assert passed_on(mixed, {"as_of": "x"}) == {"as_of": "x"}
+    assert not is_backfill(context(dag_run=SimpleNamespace(run_type="scheduled")))

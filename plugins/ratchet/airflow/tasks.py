@@ -56,7 +56,8 @@ def gate_landing(loop_name: str, pulled: dict[str, Any] | None = None) -> dict[s
         judged["green"] += others["green"]
         judged["blocked"] += others["blocked"]
     if judged["green"]:
-        _announce(f"{loop_name}__raw_events", {"as_of": judged["as_of"]})
+        extra = windows.passed_on(get_current_context(), {"as_of": judged["as_of"]})
+        _announce(f"{loop_name}__raw_events", extra)
     return judged
 
 
@@ -93,11 +94,12 @@ def publish_partitions(loop_name: str) -> dict[str, Any]:
     """Let consumers see the green partitions; announce facts when predictions or answers were among them."""
     from ratchet.stages.build import publish
 
-    as_of = windows.as_of(get_current_context())
-    published = publish(load_settings(), loop_named(loop_name), as_of, _log.info)
-    _stamp(f"{loop_name}__features", {"as_of": published["as_of"]})
+    context = get_current_context()
+    published = publish(load_settings(), loop_named(loop_name), windows.as_of(context), _log.info)
+    extra = windows.passed_on(context, {"as_of": published["as_of"]})
+    _stamp(f"{loop_name}__features", extra)
     if published["judgeable"]:
-        _announce(f"{loop_name}__judgeable", {"as_of": published["as_of"]})
+        _announce(f"{loop_name}__judgeable", extra)
     return published
 
 
@@ -116,10 +118,9 @@ def decide_retrain(loop_name: str) -> dict[str, Any]:
 
     context = get_current_context()
     as_of = windows.as_of(context)
-    if windows.is_dry(context):
-        raise AirflowSkipException(
-            "a run by hand decides nothing and starts nothing; set the parameter apply"
-        )
+    refusal = windows.why_dry(context)
+    if refusal is not None:
+        raise AirflowSkipException(refusal)
     decided = decide(load_settings(), loop_named(loop_name), as_of, _log.info)
     _stamp(f"{loop_name}__health", {"as_of": as_of.isoformat()})
     if decided["request"]:

@@ -105,11 +105,40 @@ def as_of(context: Mapping[str, Any]) -> datetime:
     return max(found)
 
 
+def is_backfill(context: Mapping[str, Any]) -> bool:
+    """Whether the run only mends the past: a backfill's own run, or one that nothing but such runs started."""
+    if _kind(context) == "backfill":
+        return True
+    started_by = [
+        event for events in (context.get("triggering_asset_events") or {}).values() for event in events
+    ]
+    return bool(started_by) and all(event.extra.get("backfill") for event in started_by)
+
+
+def passed_on(context: Mapping[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """What an event of this run carries: `extra`, and that it is a backfill's, if it is."""
+    return {**extra, "backfill": True} if is_backfill(context) else extra
+
+
+def why_dry(context: Mapping[str, Any]) -> str | None:
+    """Why the run must not change what users get, or None: started by hand or by a backfill, without `apply`."""
+    if context["params"].get("apply", False):
+        return None
+    if is_backfill(context):
+        return "a backfill decides nothing for the past; the next regular run sees its rows"
+    if _kind(context) not in ("scheduled", "asset_triggered"):
+        return "a run by hand decides nothing and starts nothing; set the parameter apply"
+    return None
+
+
 def is_dry(context: Mapping[str, Any]) -> bool:
-    """Whether the run must not change what users get: started by hand, without the parameter `apply`."""
+    """Whether the run must not change what users get."""
+    return why_dry(context) is not None
+
+
+def _kind(context: Mapping[str, Any]) -> str:
     kind = context["dag_run"].run_type
-    by_itself = getattr(kind, "value", kind) in ("scheduled", "asset_triggered")
-    return not by_itself and not context["params"].get("apply", False)
+    return str(getattr(kind, "value", kind))
 
 
 def wanted(context: Mapping[str, Any]) -> dict[str, Any]:
