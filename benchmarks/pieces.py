@@ -222,7 +222,7 @@ def _parquet(path: Path, rows: int, day: date) -> None:
 
 
 def dag_import(settings: Settings, name: str) -> dict[str, float]:
-    """Seconds that one DAG file takes beyond the imports of airflow.sdk and Cosmos, and whether it loads or starts dbt."""
+    """Seconds that one DAG file takes beyond the imports of airflow.sdk and Cosmos; whether it loads or starts dbt."""
     import runpy
 
     started: list[str] = []
