@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,13 @@ import pyarrow as pa
 
 from ratchet.settings import Settings
 from ratchet.warehouse.lock import warehouse_lock
-from ratchet.warehouse.protocol import Warehouse, WarehouseError, checked_column, checked_table
+from ratchet.warehouse.protocol import (
+    Warehouse,
+    WarehouseError,
+    WarehouseLocked,
+    checked_column,
+    checked_table,
+)
 
 # Times are stored as UTC without zone; a session in another zone would shift every cast. Extensions are
 # never fetched: nothing here needs one, and a task must not download code.
@@ -56,7 +63,9 @@ class DuckDBWarehouse:
             # Identifiers were checked above; values travel as Arrow.
             self._connection.execute(f"insert into {table} ({columns}) select {columns} from _ratchet_append")  # noqa: S608
         finally:
-            self._connection.unregister("_ratchet_append")
+            # In a transaction that just failed this fails too; what failed first is what must be told.
+            with suppress(duckdb.Error):
+                self._connection.unregister("_ratchet_append")
         return len(frame)
 
     @contextmanager
@@ -68,7 +77,9 @@ class DuckDBWarehouse:
             yield
         except BaseException:
             if self._depth == 1:
-                self._connection.execute("rollback")
+                # A full disk closes the whole database: then there is nothing left to roll back.
+                with suppress(duckdb.Error):
+                    self._connection.execute("rollback")
             raise
         else:
             if self._depth == 1:
@@ -88,6 +99,27 @@ class DuckDBWarehouse:
 # Connections that this process has open, by file and thread: a second open of the same file in one thread is
 # the same connection, so that code inside a transaction sees what the transaction wrote.
 _open: dict[tuple[Path, int], DuckDBWarehouse] = {}
+
+
+def _connect(path: Path, read_only: bool, wait_seconds: float, purpose: str) -> Any:
+    """A connection; waits for programs that have the file open without the advisory lock.
+
+    Raises:
+        WarehouseLocked: such a program kept it; DuckDB names its process.
+    """
+    waited_until = time.monotonic() + wait_seconds
+    while True:
+        try:
+            return duckdb.connect(str(path), read_only=read_only)
+        except duckdb.IOException as error:
+            if "lock on file" not in str(error):
+                raise
+            if time.monotonic() >= waited_until:
+                raise WarehouseLocked(
+                    f"{path} is open in a program that does not take the warehouse's lock; {purpose} waited "
+                    f"{wait_seconds:g} s. Close it there, or open a copy: {error}"
+                ) from None
+        time.sleep(0.1)
 
 
 @contextmanager
@@ -116,7 +148,7 @@ def open_duckdb(settings: Settings, *, purpose: str, read_only: bool = False) ->
         if read_only and not path.exists():
             raise WarehouseError(f"{path} does not exist yet; land a partition first (ingest_events)")
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = duckdb.connect(str(path), read_only=read_only)
+        connection = _connect(path, read_only, settings.lock_wait_seconds, purpose)
         try:
             _open[key] = warehouse = DuckDBWarehouse(connection, read_only=read_only)
             yield warehouse
