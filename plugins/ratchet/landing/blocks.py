@@ -53,7 +53,7 @@ def blocks(stream: BinaryIO, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
         else:
             carry += data
         data = stream.read(block_bytes)
-    if carry.strip():
+    if carry:
         for block in _split(carry, number):
             yield Block(block.numbers, block.lines, block.rejected, number)
 
@@ -86,13 +86,14 @@ def _split_bytes(data: bytes, number: int) -> Iterator[Block]:
         lines: list[str] = []
         bad: list[Rejected] = []
         for n, raw in enumerate(raws[at : at + ROWS_PER_CHUNK], number + at):
-            if not raw.strip():
-                continue
             try:
-                lines.append(raw.decode("utf-8").rstrip("\r"))
-                numbers.append(n)
+                line = raw.decode("utf-8").rstrip("\r")
             except UnicodeDecodeError as error:
                 bad.append(Rejected(n, f"not UTF-8 at byte {error.start}", raw))
+                continue
+            if line and not line.isspace():
+                lines.append(line)
+                numbers.append(n)
         if numbers or bad:
             yield Block(numbers, lines, bad)
 

@@ -24,7 +24,7 @@ def parquet_chunks(stream: BinaryIO, contract: SourceContract, without: frozense
         UnreadableFile: damaged, or not the columns and types of the contract.
     """
     try:
-        file = pq.ParquetFile(stream, pre_buffer=False)
+        file = pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True)
         schema = file.schema_arrow
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(error) from None
