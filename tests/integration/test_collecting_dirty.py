@@ -12,6 +12,7 @@ import pytest
 from ratchet.loop import load_loop
 from ratchet.published import read
 from ratchet.settings import Settings, load_settings
+from ratchet.stages import publishing
 from ratchet.stages.build import collect
 from ratchet.stages.publishing import publish
 from ratchet.stages.reach import buildable, last_buildable
@@ -30,7 +31,9 @@ def quiet(_: str) -> None:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    # Nothing was served in this warehouse of two tables.
+    monkeypatch.setattr(publishing, "measure_skew", lambda *_: None)
     settings = replace(load_settings({}), home=tmp_path, warehouse_path=tmp_path / "w.duckdb")
     with open_warehouse(settings, purpose="test") as warehouse:
         ensure(warehouse)

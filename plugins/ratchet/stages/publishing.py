@@ -119,6 +119,7 @@ def copy_scope(warehouse: Warehouse, loop: Loop) -> dict[str, int]:
         raise WarehouseError("the build has no scope: run collect_dirty first")
     first, last = (pd.Timestamp(edges[name].iloc[0]).date() for name in ("first_day", "last_day"))
     copied: dict[str, int] = {}
+    published_tables: list[str] = []
     for layer, table in tables:
         staged, published = checked_table(f"build_{layer}.{table}"), checked_table(f"{layer}.{table}")
         scope = _FEATURE_SCOPE if layer == "features" else _SCOPE
@@ -128,6 +129,7 @@ def copy_scope(warehouse: Warehouse, loop: Loop) -> dict[str, int]:
         # The first and last date stand beside the scope, so that a table of years is read for those days alone.
         within = f"loop = ? and departure_date between ? and ? and departure_date in {scope}"
         key: tuple[Any, ...] = (loop.loop, first, last, loop.loop)
+        warehouse.index(published, ("loop", "departure_date"))
         warehouse.execute(f"delete from {published} where {within}", key)  # noqa: S608
         green = ""
         if layer == "features":
@@ -140,12 +142,16 @@ def copy_scope(warehouse: Warehouse, loop: Loop) -> dict[str, int]:
             f"insert into {published} ({columns}) select {columns} from {staged} where {within}{green}",  # noqa: S608
             key,
         )
+        # A reader right after this one would be planned as if the table were empty.
+        warehouse.analyze(published)
+        published_tables.append(published)
         copied[table] = int(
             warehouse.scalar(
                 f"select count(*) from {published} where {within}",  # noqa: S608
                 (loop.loop, first, last, loop.loop),
             )
         )
+    warehouse.analyze([*published_tables, "ops.partition_gates", "ops.staged_gates"])
     return copied
 
 
@@ -184,6 +190,7 @@ def adopt_verdicts(warehouse: Warehouse, loop: Loop) -> None:
         "(select departure_date from ops.build_scope where loop = ? and includes_features)",
         (name, table, name),
     )
+    warehouse.analyze("ops.partition_gates")
 
 
 def _unplaced(warehouse: Warehouse, loop: Loop) -> list[dict[str, Any]]:

@@ -95,6 +95,13 @@ class DuckDBWarehouse:
     def index(self, table: str, columns: Sequence[str]) -> None:
         checked_table(table)  # DuckDB skips by minimum and maximum; an index would only slow down appends
 
+    def analyze(self, tables: Sequence[str]) -> None:
+        for table in tables:  # DuckDB knows its sizes
+            checked_table(table)
+
+    def analyze(self, table: str) -> None:
+        checked_table(table)  # DuckDB keeps its statistics as it writes
+
 
 # Connections that this process has open, by file and thread: a second open of the same file in one thread is
 # the same connection, so that code inside a transaction sees what the transaction wrote.
