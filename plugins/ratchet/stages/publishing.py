@@ -119,7 +119,6 @@ def copy_scope(warehouse: Warehouse, loop: Loop) -> dict[str, int]:
         raise WarehouseError("the build has no scope: run collect_dirty first")
     first, last = (pd.Timestamp(edges[name].iloc[0]).date() for name in ("first_day", "last_day"))
     copied: dict[str, int] = {}
-    published_tables: list[str] = []
     for layer, table in tables:
         staged, published = checked_table(f"build_{layer}.{table}"), checked_table(f"{layer}.{table}")
         scope = _FEATURE_SCOPE if layer == "features" else _SCOPE
@@ -144,14 +143,12 @@ def copy_scope(warehouse: Warehouse, loop: Loop) -> dict[str, int]:
         )
         # A reader right after this one would be planned as if the table were empty.
         warehouse.analyze(published)
-        published_tables.append(published)
         copied[table] = int(
             warehouse.scalar(
                 f"select count(*) from {published} where {within}",  # noqa: S608
                 (loop.loop, first, last, loop.loop),
             )
         )
-    warehouse.analyze([*published_tables, "ops.partition_gates", "ops.staged_gates"])
     return copied
 
 

@@ -95,10 +95,6 @@ class DuckDBWarehouse:
     def index(self, table: str, columns: Sequence[str]) -> None:
         checked_table(table)  # DuckDB skips by minimum and maximum; an index would only slow down appends
 
-    def analyze(self, tables: Sequence[str]) -> None:
-        for table in tables:  # DuckDB knows its sizes
-            checked_table(table)
-
     def analyze(self, table: str) -> None:
         checked_table(table)  # DuckDB keeps its statistics as it writes
 

@@ -177,12 +177,6 @@ class PostgresWarehouse:
         with self._connection.cursor() as cursor, self._waiting():
             cursor.execute(f"analyze {checked_table(table)}")
 
-    def analyze(self, tables: Sequence[str]) -> None:
-        if not tables:
-            return
-        with self._connection.cursor() as cursor, self._waiting():
-            cursor.execute(f"analyze {', '.join(checked_table(table) for table in sorted(tables))}")
-
     @contextmanager
     def transaction(self) -> Iterator[None]:
         with self._connection.cursor() as cursor:

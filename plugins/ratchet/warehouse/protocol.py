@@ -54,9 +54,6 @@ class Warehouse(Protocol):
     def index(self, table: str, columns: Sequence[str]) -> None:
         """Let the engine find rows by `columns` without reading the whole table, where it needs help with that."""
 
-    def analyze(self, tables: Sequence[str]) -> None:
-        """Tell the engine that much was written: one that plans by old sizes may compare each row with each."""
-
     def analyze(self, table: str) -> None:
         """Let the engine look at what the table holds now, where it plans by such statistics."""
 
