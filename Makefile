@@ -15,7 +15,7 @@ export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
 # Importing Airflow writes its configuration file: under var/ with everything else.
 export AIRFLOW_HOME := $(CURDIR)/var/airflow
 
-.PHONY: help setup demo demo-smoke trials clean-demo up mlflow status docs test lint format lock
+.PHONY: help setup demo demo-smoke trials clean-demo up mlflow status docs test test-faults lint format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ docs: $(VENV)/.installed ## write the generated pages
 test: $(VENV)/.installed lint ## tests and linters
 	@mkdir -p var/airflow
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+test-faults: $(VENV)/.installed ## kills, crashes, full disks, orders: about an hour, writes docs/fault-trials.md (GROUP=)
+	@PYTHONPATH=$(CURDIR)/plugins:$(CURDIR) $(BIN)/python -m tests.faults.run --group $(or $(GROUP),all)
 
 lint: $(VENV)/.installed ## ruff, mypy, import rules, SQL style
 	@mkdir -p var/airflow

@@ -32,6 +32,8 @@ SECOND = (
     "publish_predictions",
 )  # fmt: skip
 TASKS = FIRST + SECOND
+#: What a run skips when nothing was collected.
+_BUILDING = ("build", "judge_features", "judge_again", "publish")
 
 
 @dataclass(frozen=True)
@@ -122,13 +124,17 @@ def run(orders: Orders, pipe: Connection) -> None:
     statements.watch()
     _same_latency()
     _limit(orders)
+    is_built = True
     for task in orders.tasks:
         pipe.send(("begin", task))
         statements.count = 0
         statements.fatal = orders.die_at if task == orders.die_in else -1
         try:
             with nullcontext() if orders.with_tests else tables_without_tests():
-                do(settings, loop, task, orders.day)
+                if task.startswith("collect"):
+                    is_built = do(settings, loop, task, orders.day)
+                elif is_built or not task.startswith(_BUILDING):
+                    do(settings, loop, task, orders.day)
         except Exception as error:
             # The parent decides whether that was to be expected.
             pipe.send(("failed", task, f"{type(error).__name__}: {error}"))
@@ -167,8 +173,8 @@ def _limit(orders: Orders) -> None:
         duckdb._SESSION = (*duckdb._SESSION, *limits)  # type: ignore[assignment]
 
 
-def do(settings: Any, loop: Any, task: str, day: date) -> None:
-    """One task of the received day, as its DAG's task calls it."""
+def do(settings: Any, loop: Any, task: str, day: date) -> bool:
+    """One task of the received day, as its DAG's task calls it; False when there is nothing to build."""
     from ratchet.stages import build as build_stage
     from ratchet.stages.dbt_environment import build
     from ratchet.stages.ingest import judge_landing, land
@@ -180,7 +186,7 @@ def do(settings: Any, loop: Any, task: str, day: date) -> None:
     elif task in ("judge_landing", "judge_predictions"):
         judge_landing(settings, loop, day, day, as_of, quiet)
     elif task in ("collect", "collect_predictions"):
-        build_stage.collect(settings, loop, as_of, quiet)
+        return build_stage.collect(settings, loop, as_of, quiet) is not None
     elif task in ("build_models", "build_predictions"):
         build(settings, loop)
     elif task in ("judge_features", "judge_again"):
@@ -191,6 +197,7 @@ def do(settings: Any, loop: Any, task: str, day: date) -> None:
         score(settings, loop, day, day, quiet)
     else:
         raise ValueError(f"no task {task}; known: {', '.join(TASKS)}")
+    return True
 
 
 def remaining(task: str, tasks: Sequence[str]) -> tuple[str, ...]:

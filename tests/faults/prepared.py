@@ -103,8 +103,17 @@ def files_of(rows: dict[str, list[dict[str, object]]]) -> list[File]:
     return [File(source, day, "part-0", tuple(part)) for (source, day), part in sorted(days.items())]
 
 
-def prepare(folder: Path, server: str | None = None, shape: Shape = SHAPE, day: date = DAY) -> Prepared:
-    """Land, build and publish everything received before `day`, register a champion, and leave the day's files."""
+def prepare(
+    folder: Path,
+    server: str | None = None,
+    shape: Shape = SHAPE,
+    day: date = DAY,
+    held_back: tuple[date, ...] = (),
+) -> Prepared:
+    """Land, build and publish everything received before `day`, register a champion, and leave the day's files.
+
+    The files of the days `held_back` do not land with the others: they lie there like the day's own.
+    """
     checkout = lenient_checkout(folder / "checkout")
     home = folder / "home"
     prepared = Prepared(home, checkout, day, server)
@@ -117,13 +126,13 @@ def prepare(folder: Path, server: str | None = None, shape: Shape = SHAPE, day: 
         )
     player = Player(checkout=checkout, home=home, **_more(prepared, home))
     files = files_of(Maker(shape).rows)
-    before = [file for file in files if file.received_date < day]
+    before = [file for file in files if file.received_date < day and file.received_date not in held_back]
     for file in before:
         player.write(file)
     player.land(min(file.received_date for file in before), day - timedelta(days=1))
     assert player.build(), "the history before the day was not published"
     for file in files:
-        if file.received_date >= day:
+        if file not in before:
             player.write(file)
     _champion(player)
     return prepared.after(home)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -15,7 +15,11 @@ from hypothesis import strategies as st
 from tests.reference.compare import differences, reference_of
 from tests.reference.play import lenient_checkout, tables_without_tests
 from tests.reference.trial import Bench
-from tests.reference.worlds import STARTS, TICK, File, Maker, Shape, steps_of
+from tests.reference.worlds import STARTS, TICK, File, Maker, Shape, local_date, steps_of
+
+from ratchet.loop import load_loop
+from ratchet.stages.jobs import end_of_day, last_complete_day
+from ratchet.warehouse.connect import open_warehouse
 
 pytestmark = pytest.mark.slow
 
@@ -64,8 +68,6 @@ def test_the_comparison_can_fail(bench: Bench) -> None:
     bench.keep_parse(player)
     reference = reference_of(player)
     assert differences(player, reference)[0] == []
-    from ratchet.warehouse.connect import open_warehouse
-
     unit = next(iter(reference.labels))[0]
     with open_warehouse(player.settings, purpose="test") as warehouse:
         warehouse.execute("update marts.fct_labels set label = 1 - label where unit_id = ?", (unit,))
@@ -78,6 +80,24 @@ def test_the_comparison_can_fail(bench: Bench) -> None:
     assert any(f"marts.fct_labels ('{unit}',) label" in line for line in found)
     assert any("mon_label_windows" in line and "missing" in line for line in found)
     assert any("distance_miles" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    "first", [date(2013, 3, 8), date(2013, 11, 1), date(2012, 2, 27), date(2012, 12, 29)]
+)
+def test_days_of_23_24_and_25_hours_follow_each_other_without_gap_or_overlap(
+    bench: Bench, first: date
+) -> None:
+    loop = load_loop(bench.checkout / "loops" / "flights.yml")
+    lengths = []
+    for n in range(6):
+        day = first + timedelta(days=n)
+        begins, ends = end_of_day(loop, day - timedelta(days=1)), end_of_day(loop, day)
+        lengths.append((ends - begins) / timedelta(hours=1))
+        assert (local_date(begins), local_date(ends - TICK)) == (day, day)
+        assert last_complete_day(loop, ends) == day
+        assert last_complete_day(loop, ends - TICK) == day - timedelta(days=1)
+    assert sum(lengths) == 24 * 6 + {3: -1, 11: 1}.get(first.month, 0)
 
 
 def test_rows_received_at_or_after_the_prediction_change_no_feature(bench: Bench) -> None:

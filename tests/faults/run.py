@@ -1,0 +1,190 @@
+"""`make test-faults`: all trials, or one group of them. Exit status 1 if any of them failed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from datetime import timedelta
+from pathlib import Path
+
+import tests.faults.disk as disk
+from tests.engines import running_postgres
+from tests.faults.checksums import changed, checksums
+from tests.faults.kill import TaskFailed, Trials, at_moments, at_statements, both_halves, boundaries
+from tests.faults.postgres import restarter
+from tests.faults.prepared import DAY, Prepared, prepare
+from tests.faults.report import Line, Progress, table, write
+from tests.faults.together import again, at_once, in_orders, month_orders
+from tests.reference.play import lenient_checkout
+from tests.reference.trial import Bench, shape_of
+
+WRITING = ("land", "build_models", "publish", "collect", "judge_landing", "judge_features")
+WRITING_AGAIN = ("score", "land_predictions", "build_predictions", "publish_predictions")
+Say = Callable[[str], None]
+
+
+def _engine(engine: str):  # type: ignore[no-untyped-def]
+    return running_postgres() if engine == "postgres" else nullcontext()
+
+
+def _kills(
+    engine: str, statements: int, moments: int, restarts: int, folder: Path, say: Say
+) -> Iterator[Line]:
+    with _engine(engine) as server:
+        say(f"preparing a small installation on {engine}")
+        prepared = prepare(folder / "prepared", server)
+        restart = restarter(server) if server else None
+        names = {"after": "kill at a task's end", "statement": "kill before a statement",
+                 "moment": "kill at a random moment", "restart": "the server crashes and restarts"}  # fmt: skip
+        lines = {kind: Line("kills", fault, engine, half_published=0) for kind, fault in names.items()}
+        for trials, expected in both_halves(prepared, folder, restart):
+            is_first = "land" in expected.seconds
+            tasks = WRITING if is_first else WRITING_AGAIN
+            part = 0.6 if is_first else 0.4
+            kills = boundaries(expected)
+            kills += at_statements(expected, round(part * statements), seed=1)
+            kills += at_moments(expected, tasks, round(part * moments), seed=2)
+            if restart is not None:
+                crashed = ("land", "build_models", "publish") if is_first else ("build_predictions",)
+                kills += at_moments(expected, crashed, round(part * restarts), seed=3, kind="restart")
+            number = 0
+            for kind, line in lines.items():
+                chosen = [kill for kill in kills if kill.kind == kind]
+                if not chosen:
+                    continue
+                progress = Progress(line, line.trials + len(chosen), say)
+                late = 0
+                for kill in chosen:
+                    number += 1
+                    result = trials.trial(kill, expected, number)
+                    late += not result.killed
+                    progress.one(result.problems, str(kill), half=result.half_published)
+                if late:
+                    line.notes += f"{late} came after the task had ended; "
+        yield from (line for line in lines.values() if line.trials)
+
+
+def kills_duckdb(folder: Path, say: Say) -> Iterator[Line]:
+    yield from _kills("duckdb", 45, 45, 0, folder, say)
+
+
+def kills_postgres(folder: Path, say: Say) -> Iterator[Line]:
+    yield from _kills("postgres", 20, 20, 12, folder, say)
+
+
+def worlds(folder: Path, say: Say, count: int = 100) -> Iterator[Line]:
+    """Random worlds beside the reference."""
+    bench = Bench(folder, lenient_checkout(folder / "checkout"))
+    line = Line("worlds", "random worlds in random orders, beside a reference in Python", "duckdb")
+    progress, cells, builds = Progress(line, count, say), 0, 0
+    for seed in range(count):
+        example = bench.play(shape_of(seed), 1 + seed % 4)
+        cells += example.cells
+        builds += example.builds
+        progress.one(example.differences[:5], f"world {seed}")
+    line.notes = f"{cells:,} cells in {builds} builds"
+    yield line
+
+
+def together(folder: Path, say: Say) -> Iterator[Line]:
+    """At once, again, and in other orders."""
+    days = (DAY - timedelta(days=6), DAY - timedelta(days=5))
+    for engine in ("duckdb", "postgres"):
+        with _engine(engine) as server:
+            prepared: Prepared = prepare(folder / engine, server, held_back=days)
+            line = Line(
+                "together", "a backfill, the daily run, builds and a reader at once", engine, half_published=0
+            )
+            progress, looks = Progress(line, 3, say), 0
+            for n in range(3):
+                problems, looked = at_once(prepared, days, folder / f"{engine}-{n}")
+                looks += looked
+                half = any("a reader saw" in problem for problem in problems)
+                progress.one(problems, f"round {n}", half=half)
+            line.notes = f"{looks} looks of the reader"
+            yield line
+            line = Line("together", "a finished day run again", engine)
+            progress = Progress(line, 3, say)
+            for n, problems in enumerate(again(prepared, folder / f"{engine}-again", 3)):
+                progress.one(problems, f"run {n + 2}")
+            yield line
+    line = Line("together", "45 received days in other orders, and with 1 and 2 threads", "duckdb")
+    orders = month_orders()
+    progress, expected = Progress(line, len(orders) + 1, say), None
+    for name, found in in_orders(folder / "orders", lenient_checkout(folder / "lenient"), orders):
+        if expected is None:
+            expected = found
+        else:
+            progress.one(changed({t: expected[t] for t in found if t in expected}, found), name)
+    yield line
+
+
+def disks(folder: Path, say: Say) -> Iterator[Line]:
+    """Disks that are full or read-only."""
+    if not disk.available():
+        say("left out: this user may not mount a small disk")
+        return
+    trials = Trials(prepare(folder / "prepared"), FIRST, folder / "trials")
+    expected = trials.undisturbed()
+    for mode, fault in (("full", "the disk is full"), ("read-only", "the folder is read-only")):
+        line = Line("disks", fault, "duckdb")
+        progress = Progress(line, 3, say)
+        for task in ("land", "build_models", "publish"):
+            home = folder / f"{mode}-{task}"
+            trials.prepared.copy(home)
+            trials.finish(trials.orders(home, FIRST[: FIRST.index(task)]))
+            problems = disk.trial(mode, home, trials.prepared.checkout, DAY, task)
+            try:
+                trials.finish(trials.orders(home, remaining(task, FIRST)))
+                problems += changed(expected.final, checksums(trials.prepared.settings(home)))
+            except TaskFailed as failed:
+                problems.append(str(failed))
+            progress.one(problems, task)
+            trials.prepared.drop(home)
+        yield line
+
+
+GROUPS: dict[str, Callable[[Path, Say], Iterator[Line]]] = {
+    "kills": kills_duckdb,
+    "kills-postgres": kills_postgres,
+    "worlds": worlds,
+    "together": together,
+    "disks": disks,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the groups; 0 if every trial of every group held, and there were some."""
+    parser = argparse.ArgumentParser(prog="make test-faults", description=__doc__)
+    parser.add_argument("--group", choices=[*GROUPS, "all"], default="all")
+    chosen = parser.parse_args(arguments).group
+    groups = list(GROUPS) if chosen == "all" else [chosen]
+    began, lines = time.monotonic(), []
+
+    def say(text: str) -> None:
+        print(f"[{(time.monotonic() - began) / 60:5.1f} min] {text}", flush=True)  # noqa: T201
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    folder = Path(tempfile.mkdtemp(prefix="ratchet-faults-"))
+    try:
+        for name in groups:
+            (folder / name).mkdir()
+            found = list(GROUPS[name](folder / name, say))
+            if not found:
+                say(f"{name}: no trial was made")
+            lines += found
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    path = write(lines, groups, chosen == "all")
+    print(f"\n{table(lines)}\n\nwritten: docs/fault-trials.md, {path}")  # noqa: T201
+    return 0 if lines and all(line.held for line in lines) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
