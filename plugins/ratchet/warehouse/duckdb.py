@@ -58,14 +58,12 @@ class DuckDBWarehouse:
         if frame.empty:
             return 0
         columns = ", ".join(f'"{checked_column(str(name))}"' for name in frame.columns)
-        self._connection.register("_ratchet_append", pa.Table.from_pandas(frame, preserve_index=False))
-        try:
-            # Identifiers were checked above; values travel as Arrow.
-            self._connection.execute(f"insert into {table} ({columns}) select {columns} from _ratchet_append")  # noqa: S608
-        finally:
-            # In a transaction that just failed this fails too; what failed first is what must be told.
-            with suppress(duckdb.Error):
-                self._connection.unregister("_ratchet_append")
+        # DuckDB finds the table by the variable's name. Registered, it would stay in the catalogue's history, and
+        # so in memory, until the transaction ends.
+        _rows = pa.Table.from_pandas(frame, preserve_index=False)
+        # Identifiers were checked above; values travel as Arrow.
+        self._connection.execute(f"insert into {table} ({columns}) select {columns} from _rows")  # noqa: S608
+        del _rows
         return len(frame)
 
     @contextmanager
