@@ -10,7 +10,8 @@ from airflow.sdk import Param
 if TYPE_CHECKING:
     from ratchet.loop import Loop
 
-#: One slot: a DuckDB file has one writing process, and a reader keeps the writer out.
+#: One slot on DuckDB: a file has one writing process, and a reader keeps the writer out. Four on Postgres, where
+#: landings run side by side and builds of a loop wait for each other.
 WAREHOUSE_POOL = "warehouse"
 
 _DATE = r"^\d{4}-\d{2}-\d{2}$"

@@ -109,6 +109,11 @@ class Settings:
         return "postgres" if self.warehouse_url else "duckdb"
 
     @property
+    def warehouse_slots(self) -> int:
+        """How many tasks work in the warehouse at once: a DuckDB file has one writer."""
+        return 4 if self.engine == "postgres" else 1
+
+    @property
     def warehouse_name(self) -> str:
         """The warehouse in messages: a file, or an address without its secret."""
         return postgres_address(self.warehouse_url).name if self.warehouse_url else str(self.warehouse_path)

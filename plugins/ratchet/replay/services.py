@@ -130,8 +130,8 @@ def prepare_database(settings: Settings) -> None:
         json.dumps(
             {
                 "warehouse": {
-                    "slots": 1,
-                    "description": "the DuckDB file has one writer",
+                    "slots": settings.warehouse_slots,
+                    "description": "one on DuckDB, whose file has one writer; more on Postgres",
                     "include_deferred": False,
                 }
             }

@@ -45,11 +45,11 @@ def prepare(settings: Settings, log: Callable[[str], None], *, with_airflow: boo
         ),
         (
             "warehouse",
-            _digest(settings, (("plugins/ratchet/warehouse", "ops.py"),)),
+            _digest(settings, (("plugins/ratchet/warehouse", "ops.py"),)) + f" {settings.warehouse_name}",
             lambda: _warehouse(settings),
         ),
         ("model registry", lock, lambda: _registry(settings)),
-        ("Airflow metadata", lock, lambda: prepare_database(settings)),
+        ("Airflow metadata", f"{lock} {settings.warehouse_slots}", lambda: prepare_database(settings)),
         (
             "dbt parse",
             _digest(settings, (("dbt", "*.sql"), ("dbt", "*.yml"))),
