@@ -97,9 +97,16 @@ def _models_sha256(manifest: Path) -> str | None:
 
 
 def landed_partitions(warehouse: Warehouse, loop: Loop) -> list[dict[str, Any]]:
-    """What has landed: source, received_date, n_rows and a digest of the rows, whatever files they came in."""
+    """What has landed: source, received_date, n_rows and a digest of the rows, whatever files they came in.
+
+    A partition that landed before digests were kept has the digest "not known".
+    """
     rows = warehouse.frame(
-        "select source, received_date, n_rows, digest from ops.partition_digests where loop = ? order by 1, 2",
+        "select l.source, l.received_date, coalesce(d.n_rows, l.n_rows) as n_rows, "
+        "coalesce(d.digest, 'not known') as digest from (select loop, source, received_date, "
+        "sum(rows_landed) as n_rows from ops.landings where loop = ? group by loop, source, received_date) l "
+        "left join ops.partition_digests d on d.loop = l.loop and d.source = l.source "
+        "and d.received_date = l.received_date order by 1, 2",
         (loop.loop,),
     )
     return [
