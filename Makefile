@@ -7,6 +7,7 @@ START ?= 2013-05-28
 WEEKS ?= 10
 STARTS ?= 2013-03-12,2013-04-23,2013-05-28,2013-07-16,2013-09-10
 SEEDS ?= 1
+SCALE ?= 10000000
 export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := false
@@ -15,7 +16,7 @@ export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
 # Importing Airflow writes its configuration file: under var/ with everything else.
 export AIRFLOW_HOME := $(CURDIR)/var/airflow
 
-.PHONY: help setup demo demo-smoke trials clean-demo up mlflow status docs test test-faults lint format lock
+.PHONY: bench-data help setup demo demo-smoke trials clean-demo up mlflow status docs test test-faults lint format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,6 +63,10 @@ test: $(VENV)/.installed lint ## tests and linters
 
 test-faults: $(VENV)/.installed ## kills, crashes, full disks, orders: about an hour, writes docs/fault-trials.md (GROUP=)
 	@PYTHONPATH=$(CURDIR)/plugins:$(CURDIR) $(BIN)/python -m tests.faults.run --group $(or $(GROUP),all)
+
+bench-data: $(VENV)/.installed ## speed and memory of the data plane against bare SQL (SCALE=rows)
+	@mkdir -p var/airflow
+	@$(BIN)/python -m benchmarks.data --scale $(SCALE)
 
 lint: $(VENV)/.installed ## ruff, mypy, import rules, SQL style
 	@mkdir -p var/airflow
