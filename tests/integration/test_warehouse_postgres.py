@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from tests.engines import settings_on
 
 from ratchet.settings import Settings, postgres_address
+from ratchet.stages.dbt_environment import dbt_access, dbt_environment, run_dbt
 from ratchet.warehouse import ops
 from ratchet.warehouse.connect import open_warehouse
 from ratchet.warehouse.protocol import Warehouse, WarehouseError, WarehouseLocked
@@ -136,3 +138,33 @@ def test_a_database_with_another_order_of_text_is_refused(settings: Settings) ->
     other = replace(settings, warehouse_url=f"{settings.warehouse_url.rpartition('/')[0]}/{name}")
     with pytest.raises(WarehouseError, match="lc_collate 'C'"), open_warehouse(other, purpose="test"):
         pass
+
+
+def test_dbt_gets_in_and_leaves_no_password_behind(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    guarded = replace(settings, warehouse_url=settings.warehouse_url.replace("ratchet@", "ratchet:hunter2@"))
+    assert "hunter2" not in str(dbt_environment(guarded))
+    with dbt_access(guarded):
+        assert os.environ["DBT_ENV_SECRET_RATCHET_PASSWORD"] == "hunter2"
+    assert "DBT_ENV_SECRET_RATCHET_PASSWORD" not in os.environ
+    run_dbt(guarded, ["--log-level", "debug", "compile", "--select", "stg_planes__planes"])
+    written = [path for path in guarded.home.rglob("*") if path.is_file()]
+    assert any(path.name == "dbt.log" for path in written)
+    assert [path.name for path in written if b"hunter2" in path.read_bytes()] == []
+    assert "hunter2" not in caplog.text
+
+
+def test_a_build_waits_for_the_loops_other_build_and_says_whose(settings: Settings) -> None:
+    def build() -> None:
+        run_dbt(settings, ["build", "--selector", "flights"])
+
+    with open_warehouse(settings, purpose="rebuilding flights") as warehouse, warehouse.lock("build:flights"):
+        (refused,) = on_thread(build)
+    assert isinstance(refused, WarehouseLocked)
+    assert "rebuilding flights" in str(refused)
+
+
+def test_the_pool_has_a_slot_for_each_landing_at_once(settings: Settings) -> None:
+    assert settings.warehouse_slots == 4
+    assert replace(settings, warehouse_url="").warehouse_slots == 1
