@@ -17,7 +17,9 @@ from tests.faults.checksums import changed, published
 from tests.faults.day import do
 
 from ratchet.loop import load_loop
-from ratchet.settings import load_settings
+from ratchet.settings import Settings, load_settings
+from ratchet.warehouse.connect import open_warehouse
+from ratchet.warehouse.protocol import checked_table
 
 
 def available() -> bool:

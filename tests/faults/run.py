@@ -16,6 +16,7 @@ from pathlib import Path
 import tests.faults.disk as disk
 from tests.engines import running_postgres
 from tests.faults.checksums import changed, checksums
+from tests.faults.day import FIRST, remaining
 from tests.faults.kill import TaskFailed, Trials, at_moments, at_statements, both_halves, boundaries
 from tests.faults.postgres import restarter
 from tests.faults.prepared import DAY, Prepared, prepare
