@@ -271,10 +271,11 @@ def _connected(address: PostgresAddress, settings: Settings, purpose: str) -> An
     psycopg2.extras.register_uuid(conn_or_curs=connection)
     with connection.cursor() as cursor:
         # Times are stored as UTC without zone; a session in another zone would shift every cast. A lock_timeout
-        # of zero would wait for ever. Compiling a query costs more than these queries take.
+        # of zero would wait for ever. Compiling a query costs more than these queries take. What is joined
+        # here are views over whole ranges: guessing few rows, Postgres would compare each with each.
         cursor.execute(
             "set timezone = 'UTC'; set datestyle = 'ISO'; set intervalstyle = 'postgres'; set bytea_output = 'hex'; "
-            "set client_encoding = 'UTF8'; set jit = off; set lock_timeout = %s; set statement_timeout = %s; "
+            "set client_encoding = 'UTF8'; set jit = off; set enable_nestloop = off; set work_mem = '64MB'; set lock_timeout = %s; set statement_timeout = %s; "
             "set idle_in_transaction_session_timeout = %s",
             (
                 max(1, round(settings.lock_wait_seconds * 1000)),
