@@ -127,6 +127,33 @@ def test_a_large_file_lands_in_chunks_with_true_lines(
     assert (found["outcome_id"].str[1:].astype(int) + 1 == found["source_line"]).all() and len(found) == 3_000
 
 
+def test_memory_is_bounded_by_a_chunk_and_not_by_the_file(
+    loop: Loop, settings: Settings, wh: Warehouse
+) -> None:
+    """What Arrow holds after each chunk of a file of four chunks: none of it is kept until the commit."""
+    rows = 200_000
+    at = pa.array([datetime(2013, 5, 14, 9)] * rows, pa.timestamp("us"))
+    names = pa.array([f"o{n}-a-name-of-some-length" for n in range(rows)])
+    value = pa.array([1.0] * rows)
+    columns = {
+        "outcome_id": names,
+        "unit_id": names,
+        "outcome_value": value,
+        "event_at": at,
+        "received_at": at,
+    }
+    path = put(settings, "outcomes", "a.parquet", b"")
+    pq.write_table(pa.table(columns), path)
+    del at, names, value, columns
+    held: list[int] = []
+    land_range(
+        loop, settings, wh, DAY, DAY, lambda line: None, lambda _: held.append(pa.total_allocated_bytes())
+    )
+    assert len(held) == 4
+    assert max(held[2:]) < max(held[:2]) + 4 * 2**20, [size >> 20 for size in held]
+    assert wh.scalar("select count(*) from raw.outcomes") == rows
+
+
 def test_a_damaged_file_is_refused_whole_and_nothing_of_it_is_half_landed(
     loop: Loop, settings: Settings, wh: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -185,7 +185,7 @@ def _land_files(task: PartitionTask, files: list[DeliveredFile]) -> list[FileCou
             partition = Partition(task.wh, task.loop, task.contract, task.day, task.lag)
         origin = Origin(task.loop, task.source, task.day, file.name, sha256, file.address)
         counts.append(land_file(task, partition, file, origin))
-        if file.mark() != mark:
+        if not _is_still(file, mark):
             raise LandingError(
                 f"{file.address} changed while it was read; nothing of {task.source} {task.day} was written. "
                 "Land again when its writer has finished; a name that ends in .tmp is left alone until then"
@@ -193,6 +193,13 @@ def _land_files(task: PartitionTask, files: list[DeliveredFile]) -> list[FileCou
     if partition is not None:
         partition.finish()
     return counts
+
+
+def _is_still(file: DeliveredFile, mark: str) -> bool:
+    try:
+        return file.mark() == mark
+    except FileNotFoundError:
+        return False
 
 
 def land_file(task: PartitionTask, partition: Partition, file: DeliveredFile, origin: Origin) -> FileCounts:
