@@ -16,10 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import psycopg2
-import psycopg2.extensions
-import psycopg2.extras
 
-from ratchet.settings import PostgresAddress, Settings, postgres_address
+from ratchet.settings import Settings, postgres_address
 from ratchet.warehouse.postgres_rows import (
     CsvOfTable,
     arrow_of_frame,
@@ -27,6 +25,7 @@ from ratchet.warehouse.postgres_rows import (
     frame_of_csv,
     frame_of_rows,
 )
+from ratchet.warehouse.postgres_session import connected
 from ratchet.warehouse.protocol import (
     Warehouse,
     WarehouseError,
@@ -34,11 +33,6 @@ from ratchet.warehouse.protocol import (
     checked_column,
     checked_table,
 )
-
-#: Longer than any statement that is alive: a build over years of events takes minutes.
-STATEMENT_SECONDS = 4 * 3600
-#: A session that died with its machine must not keep its locks for good.
-IDLE_TRANSACTION_SECONDS = 3600
 
 # A question mark is a parameter, unless it is quoted or in a comment; psycopg2 wants its own sign doubled
 # wherever it stands.
@@ -234,7 +228,7 @@ class PostgresWarehouse:
     def _holder(self, key: int) -> str:
         """Who holds the lock: this connection's transaction may be broken, so another one asks."""
         try:
-            connection = _connected(postgres_address(self._settings.warehouse_url), self._settings, "asking")
+            connection = connected(postgres_address(self._settings.warehouse_url), self._settings, "asking")
         except psycopg2.Error:
             return "a session that left no name"
         try:
@@ -250,47 +244,6 @@ class PostgresWarehouse:
         finally:
             connection.close()
         return "a session that has just ended" if row is None else f"session {row[0]} ({row[1]})"
-
-
-def _connected(address: PostgresAddress, settings: Settings, purpose: str) -> Any:
-    connection = psycopg2.connect(
-        host=address.host,
-        port=address.port,
-        dbname=address.database,
-        user=address.user,
-        password=address.password,
-        # Postgres keeps 63 bytes of a name.
-        application_name=purpose.encode("ascii", "replace").decode()[:63],
-        connect_timeout=10,
-        keepalives_idle=60,
-        **dict(address.tls),
-    )
-    connection.autocommit = True
-    psycopg2.extras.register_default_json(connection, loads=lambda text: text)
-    psycopg2.extras.register_default_jsonb(connection, loads=lambda text: text)
-    psycopg2.extras.register_uuid(conn_or_curs=connection)
-    with connection.cursor() as cursor:
-        # Times are stored as UTC without zone; a session in another zone would shift every cast. A lock_timeout
-        # of zero would wait for ever. Compiling a query costs more than these queries take. What is joined
-        # here are views over whole ranges: guessing few rows, Postgres would compare each with each.
-        cursor.execute(
-            "set timezone = 'UTC'; set datestyle = 'ISO'; set intervalstyle = 'postgres'; set bytea_output = 'hex'; "
-            "set client_encoding = 'UTF8'; set jit = off; set enable_nestloop = off; set work_mem = '64MB'; set lock_timeout = %s; set statement_timeout = %s; "
-            "set idle_in_transaction_session_timeout = %s",
-            (
-                max(1, round(settings.lock_wait_seconds * 1000)),
-                round((STATEMENT_SECONDS + settings.lock_wait_seconds) * 1000),
-                IDLE_TRANSACTION_SECONDS * 1000,
-            ),
-        )
-        cursor.execute("select current_setting('server_encoding') = 'UTF8' and 'Z' < 'a' and 'a-b' < 'aB'")
-        if not cursor.fetchone()[0]:
-            connection.close()
-            raise WarehouseError(
-                f"{address.name} orders or stores text its own way, and ties between versions would break by it; "
-                "create it with: create database <name> encoding 'UTF8' lc_collate 'C' template template0"
-            )
-    return connection
 
 
 # Connections that this process has open, by database and thread: a second open in one thread is the same
@@ -329,7 +282,7 @@ def open_postgres(settings: Settings, *, purpose: str, read_only: bool = False) 
         yield outer
         return
     try:
-        connection = _connected(address, settings, purpose)
+        connection = connected(address, settings, purpose)
     except psycopg2.OperationalError as error:
         raise WarehouseError(f"{address.name} does not let {purpose} in: {str(error).strip()}") from None
     warehouse = PostgresWarehouse(connection, address.name, settings, purpose, read_only=read_only)
