@@ -48,7 +48,7 @@ def test_what_was_served_equals_todays_features_until_something_lands_late(world
     assert temperature["n_different"] == by_hand["n"].iloc[0] > 100
     assert temperature["max_abs_difference"] == by_hand["furthest"].iloc[0]
     line = dict(status_of(world.settings, world.loop)["lines"])["skew"]
-    assert "1 partitions of weather landed or grew after serving" in line
+    assert "1 partition of weather landed or grew after serving" in line
     assert read(world.settings, "flights", "skew") == json.loads(json.dumps(found))
 
 

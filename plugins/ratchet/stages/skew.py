@@ -174,7 +174,7 @@ def _told(summary: dict[str, Any]) -> str:
     more = f" and {len(summary['features']) - 1} more features" if len(summary["features"]) > 1 else ""
     sources = ", ".join(sorted({partition["source"] for partition in late}))
     cause = (
-        f"{len(late)} partitions of {sources} landed or grew after serving"
+        f"{len(late)} partition{'s' if len(late) > 1 else ''} of {sources} landed or grew after serving"
         if late
         else "no partition landed after serving: see what changed in the models or the loop file"
     )
