@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 
 from ratchet.loop import load_loop
 from ratchet.published import read
-from ratchet.settings import Settings, load_settings
+from ratchet.settings import Settings
 from ratchet.stages import publishing
 from ratchet.stages.build import collect
 from ratchet.stages.publishing import publish
@@ -31,10 +31,12 @@ def quiet(_: str) -> None:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(
+    settings_of: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
     # Nothing was served in this warehouse of two tables.
     monkeypatch.setattr(publishing, "measure_skew", lambda *_: None)
-    settings = replace(load_settings({}), home=tmp_path, warehouse_path=tmp_path / "w.duckdb")
+    settings = settings_of(tmp_path)
     with open_warehouse(settings, purpose="test") as warehouse:
         ensure(warehouse)
         warehouse.execute("create table raw.schedule (loop varchar, departure_date date)")
