@@ -236,8 +236,8 @@ def loop() -> Loop:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return load_settings({"RATCHET_HOME": str(tmp_path)})
+def settings(settings_of: Callable[..., Settings], tmp_path: Path) -> Settings:
+    return settings_of(tmp_path)
 
 
 @pytest.fixture(scope="session")

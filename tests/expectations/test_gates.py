@@ -58,7 +58,7 @@ def put(wh: Warehouse, source: str, frame: pd.DataFrame) -> None:
 
 def deliver(wh: Warehouse, source: str, day: date, rows: int) -> None:
     wh.execute(
-        "insert or ignore into ops.landings values ('flights', ?, ?, 'a.jsonl', 'x', ?, ?, 0, 0)",
+        "insert into ops.landings values ('flights', ?, ?, 'a.jsonl', 'x', ?, ?, 0, 0) on conflict do nothing",
         (source, day, rows, rows),
     )
 
@@ -248,7 +248,7 @@ def test_another_loops_rows_are_not_looked_at(
 def publishable(wh: Warehouse, loop: Loop, frame: pd.DataFrame) -> None:
     wh.execute("create schema if not exists build_features")
     wh.execute(f"drop table if exists build_features.{loop.features.table}")
-    kinds = {"O": "varchar", "M": "timestamp", "f": "double", "i": "bigint"}
+    kinds = {"O": "varchar", "M": "timestamp", "f": "double precision", "i": "bigint"}
     declared = {c: kinds.get(frame[c].dtype.kind, "varchar") for c in frame.columns} | {
         "departure_date": "date"
     }
