@@ -24,6 +24,13 @@ from ratchet.training.fit import fit_model
 from ratchet.warehouse.connect import open_warehouse
 
 LAST = date(2013, 1, 12)
+
+
+def unwrapped(output: str) -> str:
+    """What a command said, on one line: where it breaks lines hangs on the terminal's width."""
+    return " ".join(output.split())
+
+
 SERVED = (date(2013, 1, 11), LAST)
 BOOTSTRAP = datetime(2013, 1, 10)
 #: Held back until a test lets them come: observations of some hours of the first day that is served.

@@ -69,7 +69,7 @@ def test_flagd_reads_the_same_arms_from_the_file(settings: Settings) -> None:
         resolver_type=ResolverType.FILE,
         offline_flag_source_path=str(settings.routing_dir / "flights.flagd.json"),
     )
-    api.set_provider(provider)
+    api.set_provider_and_wait(provider)
     client = api.get_client()
     units = [f"UA{n}-EWR-20130521-{n % 2400:04d}" for n in range(3000)]
     arms = assign(units, TRIAL.flag_key(), TRIAL.variants())
