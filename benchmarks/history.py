@@ -13,6 +13,7 @@ from datetime import date
 import pandas as pd
 
 from ratchet.landing.contract import load_contract
+from ratchet.ledger.store import migrate
 from ratchet.loop import Loop
 from ratchet.replay.flights import load_flights, load_planes, load_weather, outcome_rows, schedule_rows
 from ratchet.settings import Settings
@@ -143,6 +144,7 @@ def fill(settings: Settings, loop: Loop, copies: int, log: Log) -> int:
 
     The days from FIRST_NEW_DAY on stand ready in the schema `base`: `arrive` lets one of them arrive.
     """
+    migrate(settings.ledger_url)  # gates write their verdicts there
     with open_warehouse(settings, purpose="history") as wh:
         ops.ensure(wh)
         for source in loop.sources:
