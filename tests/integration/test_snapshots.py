@@ -147,15 +147,15 @@ def test_a_backfill_shows_in_the_diff_with_its_reason(
 def test_a_change_that_nothing_explains_is_said_loudly(
     world: SmallWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Uncommitted changes in the checkout would be an explanation.
+    clean = code_version(world.settings.root) | {"is_clean": True}
+    monkeypatch.setattr("ratchet.stages.snapshots.code_version", lambda _: clean)
     manifest = take(world)
     with open_warehouse(world.settings, purpose="test") as warehouse:
         warehouse.execute(
             "update features.ftr_flights__pre_departure set wind_speed_mph = wind_speed_mph + 1 "
             "where departure_date = '2013-01-05'"
         )
-    monkeypatch.setattr(
-        "ratchet.stages.snapshots.code_version", lambda _: manifest["code"] | {"is_clean": True}
-    )
     found = ratchet(world, monkeypatch, "diff", manifest["id"][:12], "now")
     assert found.exit_code == 1
     assert "NOTHING EXPLAINS THIS" in unwrapped(found.output)
