@@ -15,7 +15,8 @@ from tests.faults.checksums import Checksums, changed, checksums, published
 from tests.faults.day import FIRST, HEAVY, SECOND, Orders, remaining, run
 from tests.faults.prepared import Prepared
 
-LONGEST_SECONDS = 180.0
+#: A process that says nothing for so long hangs. Far above what a busy machine needs.
+LONGEST_SECONDS = 1200.0
 
 
 @dataclass(frozen=True)
@@ -175,11 +176,15 @@ def both_halves(
 
 
 def messages(pipe: Connection) -> Iterator[tuple[Any, ...]]:
-    """What the process says until it ends."""
+    """What the process says until it ends.
+
+    Raises:
+        TaskFailed: it said nothing for LONGEST_SECONDS.
+    """
     while True:
         try:
             if not pipe.poll(LONGEST_SECONDS):
-                return
+                raise TaskFailed(f"nothing was said for {LONGEST_SECONDS:.0f} s: a task hangs")
             yield pipe.recv()
         except (EOFError, OSError):
             return
