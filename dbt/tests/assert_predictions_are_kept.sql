@@ -9,6 +9,13 @@ scheduled as (
     select * from {{ ref('int_flights_scheduled') }}
 ),
 
+edges as (
+    select
+        min(departure_date) as first_date,
+        max(departure_date) as last_date
+    from build_scope
+),
+
 staged as (
     select * from {{ ref('stg_predictions__predictions') }}
 ),
@@ -28,7 +35,15 @@ expected as (
         on
             scheduled.loop = build_scope.loop
             and scheduled.departure_date = build_scope.departure_date
-    where {{ within_reach('staged.received_at', 'scheduled.scheduled_departure_at') }}
+    where
+        {{ within_reach('staged.received_at', 'scheduled.scheduled_departure_at') }}
+        -- What the line above implies, so that a table of years is read for these days alone. Dates are local.
+        and staged.received_at >= (
+            select edges.first_date - interval '{{ var("flights_ahead_days") + 2 }} days' from edges
+        )
+        and staged.received_at < (
+            select edges.last_date + interval '{{ var("flights_amend_days") + 2 }} days' from edges
+        )
 ),
 
 found as (

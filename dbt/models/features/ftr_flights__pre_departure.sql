@@ -79,11 +79,13 @@ features as (
             flights.loop = lateness.loop
             and flights.departure_date = lateness.departure_date
             and flights.unit_id = lateness.unit_id
+            and {{ departing_within('lateness.departure_date', 'features') }}
     left join weather
         on
             flights.loop = weather.loop
             and flights.departure_date = weather.departure_date
             and flights.unit_id = weather.unit_id
+            and {{ departing_within('weather.departure_date', 'features') }}
     left join plane_versions
         on
             flights.loop = plane_versions.loop

@@ -63,6 +63,7 @@ resolved as (
             placed.loop = labels.loop
             and placed.departure_date = labels.departure_date
             and placed.unit_id = labels.unit_id
+            and {{ departing_within('labels.departure_date') }}
     where placed.version_rank = 1
 ),
 

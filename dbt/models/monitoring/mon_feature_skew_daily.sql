@@ -52,6 +52,7 @@ paired as (
             told.loop = features.loop
             and told.departure_date = features.departure_date
             and told.unit_id = features.unit_id
+            and {{ departing_within('features.departure_date') }}
 ),
 
 daily as (

@@ -57,6 +57,7 @@ first_answers as (
             scheduled.loop = answers.loop
             and scheduled.departure_date = answers.departure_date
             and scheduled.unit_id = answers.unit_id
+            and {{ departing_within('answers.departure_date') }}
     group by scheduled.loop, scheduled.departure_date, answers.prediction_id, scheduled.scheduled_departure_at
 ),
 
@@ -101,6 +102,7 @@ units as (
             scheduled.loop = predictions.loop
             and scheduled.departure_date = predictions.departure_date
             and scheduled.unit_id = predictions.unit_id
+            and {{ departing_within('predictions.departure_date') }}
     where predictions.is_served
     group by scheduled.loop, scheduled.departure_date
 ),
