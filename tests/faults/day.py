@@ -84,7 +84,9 @@ class Statements:
         self.count += 1
 
     def watch(self) -> None:
-        """Wrap the writing calls of every engine's warehouse in this process."""
+        """Wrap the writing calls of every engine's warehouse in this process, and every statement of dbt."""
+        from dbt.adapters.sql.connections import SQLConnectionManager
+
         from ratchet.warehouse import duckdb
 
         classes: list[Any] = [duckdb.DuckDBWarehouse]
@@ -101,6 +103,8 @@ class Statements:
         for cls in classes:
             for name in ("execute", "append"):
                 setattr(cls, name, self._counting(getattr(cls, name)))
+        manager: Any = SQLConnectionManager
+        manager.add_query = self._counting(manager.add_query)
 
     def _counting(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any, **kwargs: Any) -> Any:

@@ -6,6 +6,7 @@ import multiprocessing
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -46,13 +47,15 @@ class Result:
 
 @dataclass
 class Undisturbed:
-    """A run without a kill: what it leaves, what readers may see on the way, how long each task takes."""
+    """A run without a kill: what it leaves, what readers may see on the way, how long each task takes, and the
+    state before each task."""
 
     final: Checksums
     visible: list[Checksums]
     seconds: dict[str, float]
     statements: dict[str, int]
     home: Path
+    before: dict[str, Prepared]
 
 
 class TaskFailed(AssertionError):
@@ -92,14 +95,17 @@ class Trials:
         settings = self.prepared.copy(home)
         self.finish(self.orders(home, ()))  # starts the server that later processes are forked from
         visible = [published(settings)]
-        seconds, statements = {}, {}
+        seconds, statements, before = {}, {}, {}
         for task in self.tasks:
+            state = self.scratch / f"before-{task}"
+            self.prepared.after(home).copy(state)
+            before[task] = self.prepared.after(state)
             began = time.monotonic()
             done = self.finish(self.orders(home, (task,)))
             seconds[task], statements[task] = time.monotonic() - began, done[task]
             if task.startswith("publish"):
                 visible.append(published(settings))
-        return Undisturbed(checksums(settings), visible, seconds, statements, home)
+        return Undisturbed(checksums(settings), visible, seconds, statements, home, before)
 
     def finish(self, orders: Orders) -> dict[str, int]:
         """Run the tasks to the end; how many statements each sent.
@@ -109,42 +115,43 @@ class Trials:
         """
         process, pipe = self.start(orders)
         done, failed = {}, ""
-        for message in messages(pipe):
-            if message[0] == "end":
-                done[message[1]] = message[2]
-            elif message[0] == "failed":
-                failed = f"{message[1]}: {message[2]}"
-        process.join(LONGEST_SECONDS)
-        if failed or set(done) != set(orders.tasks):
+        with ended(process):
+            for message in messages(pipe):
+                if message[0] == "end":
+                    done[message[1]] = message[2]
+                elif message[0] == "failed":
+                    failed = f"{message[1]}: {message[2]}"
+        if failed or process.exitcode or set(done) != set(orders.tasks):
             raise TaskFailed(failed or f"only {sorted(done)} ended, exit status {process.exitcode}")
         return done
 
     def _kill(self, kill: Kill, home: Path) -> bool:
-        """Run up to the kill; whether the process died of it, or failed because the server did."""
+        """Begin the task and kill it; whether the process died of it, or failed because the server did."""
         after = kill.task if kill.kind == "after" else None
         inside = kill.task if kill.kind == "statement" else None
-        orders = self.orders(home, self.tasks, die_after=after, die_in=inside, die_at=kill.at)
+        orders = self.orders(home, (kill.task,), die_after=after, die_in=inside, die_at=kill.at)
         process, pipe = self.start(orders)
         failed = False
-        for message in messages(pipe):
-            if message[0] == "failed":
-                failed = True
-                if kill.kind != "restart":
-                    raise TaskFailed(f"{message[1]}: {message[2]}")
-            if message == ("begin", kill.task) and kill.kind in ("moment", "restart"):
-                time.sleep(kill.seconds)
-                if kill.kind == "moment":
-                    process.kill()
-                    break
-                assert self.restart is not None, "only a server can be restarted"
-                self.restart()
-        process.join(LONGEST_SECONDS)
+        with ended(process):
+            for message in messages(pipe):
+                if message[0] == "failed":
+                    failed = True
+                    if kill.kind != "restart":
+                        raise TaskFailed(f"{message[1]}: {message[2]}")
+                if message[0] == "begin" and kill.kind in ("moment", "restart"):
+                    time.sleep(kill.seconds)
+                    if kill.kind == "moment":
+                        process.kill()
+                        break
+                    assert self.restart is not None, "only a server can be restarted"
+                    self.restart()
         return bool(process.exitcode == -9) or failed
 
     def trial(self, kill: Kill, expected: Undisturbed, number: int) -> Result:
-        """Kill, look as a reader would, retry (every third time from the first task), compare."""
+        """From the state before the task: kill, look as a reader would, retry (every third time from the first
+        task of the day), compare."""
         home = self.scratch / f"trial-{number}"
-        settings = self.prepared.copy(home)
+        settings = expected.before[kill.task].copy(home)
         problems: list[str] = []
         half = killed = False
         try:
@@ -175,6 +182,24 @@ def both_halves(
         prepared = prepared.after(expected.home)
 
 
+@contextmanager
+def ended(process: Any) -> Iterator[None]:
+    """Wait for the process at the block's end, and leave none behind when it hangs.
+
+    Raises:
+        TaskFailed: it has said all that it had to say, and does not end for LONGEST_SECONDS.
+    """
+    try:
+        yield
+        process.join(LONGEST_SECONDS)
+        if process.is_alive():
+            raise TaskFailed(f"a process has not ended for {LONGEST_SECONDS:.0f} s: it hangs")
+    finally:
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
 def messages(pipe: Connection) -> Iterator[tuple[Any, ...]]:
     """What the process says until it ends.
 
@@ -196,11 +221,19 @@ def boundaries(expected: Undisturbed) -> list[Kill]:
 
 
 def at_statements(expected: Undisturbed, most: int, seed: int) -> list[Kill]:
-    """Kills before single statements of the tasks that send any, spread over all of them."""
-    every = [Kill(task, "statement", n) for task, count in expected.statements.items() for n in range(count)]
-    if len(every) <= most:
-        return every
-    return sorted(random.Random(seed).sample(every, most), key=lambda k: (k.task, k.at))
+    """Kills before single statements of the tasks that send any: the tasks in turn, each at random places."""
+    dice = random.Random(seed)
+    left = {
+        task: dice.sample(range(count), count) for task, count in expected.statements.items() if count > 0
+    }
+    chosen: list[Kill] = []
+    while left and len(chosen) < most:
+        for task in list(left):
+            if len(chosen) < most:
+                chosen.append(Kill(task, "statement", left[task].pop()))
+            if not left[task]:
+                del left[task]
+    return sorted(chosen, key=lambda k: (k.task, k.at))
 
 
 def at_moments(

@@ -94,15 +94,15 @@ def write(lines: list[Line], groups: list[str], every: bool) -> Path:
     kept = [line for line in known["lines"] if line["group"] not in groups]
     found = kept + [{**made, **asdict(line)} for line in lines]
     path.write_text(json.dumps({**made, "groups": groups, "lines": found}, indent=1))
-    stamps = sorted({(line["at"], line["commit"]) for line in found})
+    stamps = {line["group"]: (line["at"], line["commit"]) for line in found}
     again = [Line(**{name: line[name] for name in Line.__dataclass_fields__}) for line in found]
     (ROOT / "docs" / "fault-trials.md").write_text(_page(again, stamps), encoding="utf-8")
     return path
 
 
-def _page(lines: list[Line], stamps: list[tuple[str, str]]) -> str:
+def _page(lines: list[Line], stamps: dict[str, tuple[str, str]]) -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    runs = "; ".join(f"{at}, commit {commit}" for at, commit in stamps)
+    runs = "; ".join(f"{group} ended {at}, commit {commit}" for group, (at, commit) in stamps.items())
     failed = [f"- {line.fault} on {line.engine}: {problem}" for line in lines for problem in line.problems]
     minutes = sum(line.seconds for line in lines) / 60
     return (
@@ -110,7 +110,7 @@ def _page(lines: list[Line], stamps: list[tuple[str, str]]) -> str:
         "`make test-faults` writes this page; `make test-faults GROUP=kills` repeats one group. A trial is *equal* "
         "when after a plain retry every table holds the same rows, to the last bit, as an undisturbed run. *Half "
         "published* counts trials after which a reader saw neither the last publication nor the next one.\n\n"
-        f"Run: {runs}. Machine: {_machine()}. {packages}. {minutes:.0f} minutes.\n\n{table(lines)}\n"
+        f"Runs: {runs}. Machine: {_machine()}. {packages}. {minutes:.0f} minutes.\n\n{table(lines)}\n"
         + ("\n## What failed\n\n" + "\n".join(failed) + "\n" if failed else "")
     )
 

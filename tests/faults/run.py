@@ -17,7 +17,7 @@ import tests.faults.disk as disk
 from tests.engines import running_postgres
 from tests.faults.checksums import changed, checksums
 from tests.faults.day import FIRST, remaining
-from tests.faults.kill import TaskFailed, Trials, at_moments, at_statements, both_halves, boundaries
+from tests.faults.kill import Kill, TaskFailed, Trials, at_moments, at_statements, both_halves, boundaries
 from tests.faults.postgres import restarter
 from tests.faults.prepared import DAY, Prepared, prepare
 from tests.faults.report import Line, Progress, table, write
@@ -27,7 +27,20 @@ from tests.reference.trial import Bench, shape_of
 
 WRITING = ("land", "build_models", "publish", "collect", "judge_landing", "judge_features")
 WRITING_AGAIN = ("score", "land_predictions", "build_predictions", "publish_predictions")
+#: By kind of kill, what the table calls it.
+KILLS = {
+    "after": "kill at a task's end",
+    "statement": "kill before a statement",
+    "moment": "kill at a random moment",
+    "dbt": "kill of dbt, before a statement or at a random moment",
+    "restart": "the server crashes and restarts in the middle of a task",
+}
 Say = Callable[[str], None]
+
+
+def _kind(kill: Kill) -> str:
+    inside = kill.kind in ("statement", "moment")
+    return "dbt" if inside and kill.task.startswith("build") else kill.kind
 
 
 def _engine(engine: str):  # type: ignore[no-untyped-def]
@@ -35,15 +48,13 @@ def _engine(engine: str):  # type: ignore[no-untyped-def]
 
 
 def _kills(
-    engine: str, statements: int, moments: int, restarts: int, folder: Path, say: Say
+    group: str, engine: str, statements: int, moments: int, restarts: int, folder: Path, say: Say
 ) -> Iterator[Line]:
     with _engine(engine) as server:
         say(f"preparing a small installation on {engine}")
         prepared = prepare(folder / "prepared", server)
         restart = restarter(server) if server else None
-        names = {"after": "kill at a task's end", "statement": "kill before a statement",
-                 "moment": "kill at a random moment", "restart": "the server crashes and restarts"}  # fmt: skip
-        lines = {kind: Line("kills", fault, engine, half_published=0) for kind, fault in names.items()}
+        lines = {kind: Line(group, fault, engine, half_published=0) for kind, fault in KILLS.items()}
         for trials, expected in both_halves(prepared, folder, restart):
             is_first = "land" in expected.seconds
             tasks = WRITING if is_first else WRITING_AGAIN
@@ -56,7 +67,7 @@ def _kills(
                 kills += at_moments(expected, crashed, round(part * restarts), seed=3, kind="restart")
             number = 0
             for kind, line in lines.items():
-                chosen = [kill for kill in kills if kill.kind == kind]
+                chosen = [kill for kill in kills if _kind(kill) == kind]
                 if not chosen:
                     continue
                 progress = Progress(line, line.trials + len(chosen), say)
@@ -72,11 +83,11 @@ def _kills(
 
 
 def kills_duckdb(folder: Path, say: Say) -> Iterator[Line]:
-    yield from _kills("duckdb", 45, 45, 0, folder, say)
+    yield from _kills("kills", "duckdb", 45, 45, 0, folder, say)
 
 
 def kills_postgres(folder: Path, say: Say) -> Iterator[Line]:
-    yield from _kills("postgres", 20, 20, 12, folder, say)
+    yield from _kills("kills-postgres", "postgres", 20, 20, 12, folder, say)
 
 
 def worlds(folder: Path, say: Say, count: int = 100) -> Iterator[Line]:
