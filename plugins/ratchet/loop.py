@@ -16,6 +16,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
+from ratchet.loop_governance import Approvals, Holdback, Releases
+
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,40}$")
 Name = str
 Share = float
@@ -219,6 +221,7 @@ class Rollout(_Part):
     sample_ratio_alpha: float = Field(gt=0, lt=0.5)
     rollback_alpha: float = Field(gt=0, lt=0.5)
     stages: tuple[Stage, ...] = Field(min_length=2)
+    holdback: Holdback | None = None
 
     @field_validator("stages")
     @classmethod
@@ -229,12 +232,6 @@ class Rollout(_Part):
         if shares != sorted(shares):
             raise ValueError("shares must not fall from one stage to the next")
         return stages
-
-
-class Approvals(_Part):
-    promote: Literal["automatic"]
-    rollback: Literal["automatic"]
-    bootstrap: Literal["owner"]
 
 
 class Privacy(_Part):
@@ -271,6 +268,7 @@ class Loop(_Part):
     gates: Gates
     rollout: Rollout
     approvals: Approvals
+    releases: Releases = Releases()
     policy: Policy
 
     @field_validator("loop")
@@ -295,6 +293,12 @@ class Loop(_Part):
                 f"a rollout stage gives the challenger {top:.0%}, policy.max_challenger_share allows "
                 f"{self.policy.max_challenger_share:.0%}"
             )
+        for action in ("advance", "promote"):
+            rule = self.approvals.rule(action)
+            if rule is not None and len(self.approvals.people(rule, self.owner.name)) < rule.count:
+                raise ValueError(
+                    f"approvals.{action} needs {rule.count} people and names fewer: name as many different ones"
+                )
         if any(g.kind == "paired" for g in self.guardrails) and self.prediction.influences_outcome:
             raise ValueError(
                 "a paired guardrail needs prediction.influences_outcome: false; compare between arms instead"
