@@ -172,11 +172,15 @@ class Trials:
 
 
 def both_halves(
-    prepared: Prepared, scratch: Path, restart: Callable[[], None] | None = None
+    prepared: Prepared,
+    scratch: Path,
+    restart: Callable[[], None] | None = None,
+    *,
+    with_tests: bool = True,
 ) -> Iterator[tuple[Trials, Undisturbed]]:
     """The trials of the day up to its publication, then of what is scored from there."""
     for name, tasks in (("first", FIRST), ("second", SECOND)):
-        trials = Trials(prepared, tasks, scratch / name, restart)
+        trials = Trials(prepared, tasks, scratch / name, restart, with_tests)
         expected = trials.undisturbed()
         yield trials, expected
         prepared = prepared.after(expected.home)

@@ -55,7 +55,8 @@ def _kills(
         prepared = prepare(folder / "prepared", server)
         restart = restarter(server) if server else None
         lines = {kind: Line(group, fault, engine, half_published=0) for kind, fault in KILLS.items()}
-        for trials, expected in both_halves(prepared, folder, restart):
+        # What dbt's tests would say is compared row by row, and they write nothing that a kill could leave behind.
+        for trials, expected in both_halves(prepared, folder, restart, with_tests=False):
             is_first = "land" in expected.seconds
             tasks = WRITING if is_first else WRITING_AGAIN
             part = 0.6 if is_first else 0.4
@@ -83,11 +84,11 @@ def _kills(
 
 
 def kills_duckdb(folder: Path, say: Say) -> Iterator[Line]:
-    yield from _kills("kills", "duckdb", 45, 45, 0, folder, say)
+    yield from _kills("kills", "duckdb", 36, 30, 0, folder, say)
 
 
 def kills_postgres(folder: Path, say: Say) -> Iterator[Line]:
-    yield from _kills("kills-postgres", "postgres", 20, 20, 12, folder, say)
+    yield from _kills("kills-postgres", "postgres", 20, 16, 10, folder, say)
 
 
 def worlds(folder: Path, say: Say, count: int = 100) -> Iterator[Line]:
