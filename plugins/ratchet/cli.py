@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ratchet.commands import explain, quarantine, snapshot
+from ratchet.commands import explain, ledger, quarantine, snapshot
 from ratchet.commands.backfill import backfill
 from ratchet.loop import Loop, LoopFileError, load_loop, load_loops
 from ratchet.settings import Settings, load_settings
@@ -24,9 +24,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The continuous-improvement loop, from the command line.",
 )
-ledger_app = typer.Typer(no_args_is_help=True, help="The append-only record of every decision.")
 loops_app = typer.Typer(no_args_is_help=True, help="The loop files.")
-app.add_typer(ledger_app, name="ledger")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(loops_app, name="loops")
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(explain.app, name="explain")
@@ -92,45 +91,6 @@ def status(
     for name, value in found["lines"]:
         table.add_row(name, value)
     console.print(table)
-
-
-@ledger_app.command("verify")
-def ledger_verify() -> None:
-    """Walk the hash chain; fails when an entry was changed, removed or reordered, or when there is none."""
-    from ratchet.ledger.store import Ledger
-
-    result = Ledger(_prepared(load_settings()).ledger_url).verify()
-    if not result.ok:
-        raise _stop(f"the ledger is broken: {result.problem or 'it holds no entry'}")
-    console.print(f"{result.entries} entries, chain intact, head {result.head[:16]}…")
-
-
-@ledger_app.command("show")
-def ledger_show(
-    loop: LoopName = "flights",
-    kind: Annotated[str | None, typer.Option(help="Only this kind.")] = None,
-    last: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
-    full: Annotated[bool, typer.Option(help="With the whole payload.")] = False,
-) -> None:
-    """The newest entries."""
-    from ratchet.ledger.store import Ledger
-
-    settings = _prepared(load_settings())
-    _loop(settings, loop)
-    known = {entry.kind for entry in Ledger(settings.ledger_url).entries(loop)}
-    if kind is not None and kind not in known:
-        raise _stop(f"no entry is of kind {kind!r}; there are: {', '.join(sorted(known)) or 'none'}")
-    for entry in Ledger(settings.ledger_url).entries(loop, [kind] if kind else [])[-last:]:
-        told = entry.payload if full else entry.payload.get("reason") or entry.payload.get("reasons") or ""
-        console.print(
-            f"{entry.seq:>5} {entry.as_of[:10]} {entry.kind:<17} {entry.key}", markup=False, highlight=False
-        )
-        if told:
-            console.print(
-                f"      {json.dumps(told) if not isinstance(told, str) else told}",
-                markup=False,
-                highlight=False,
-            )
 
 
 @loops_app.command("check")

@@ -1,7 +1,8 @@
 """Entries and their hash chain: pure functions, no database.
 
 An entry's hash is SHA-256 over the canonical JSON (sorted keys, no spaces, UTF-8) of all its other fields,
-the previous entry's hash among them. Changing, removing or reordering an entry breaks the chain there.
+the previous entry's hash among them. Changing, removing or reordering an entry breaks the chain there. A cut
+end breaks nothing that is left: `ratchet.ledger.anchor` says where the chain ended when it was last written.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -19,6 +20,10 @@ GENESIS = "0" * 64
 
 class LedgerValueError(ValueError):
     """A payload holds something that JSON can't say exactly; the message names its path."""
+
+
+class ChangedText(ValueError):
+    """A stored entry is not written as the ledger writes it; the message names the entry."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,9 @@ def plain(value: Any, path: str = "payload") -> Any:
     Raises:
         LedgerValueError: an object of another type; the message names its path.
     """
-    if value is None or isinstance(value, (str, bool, int)):
+    if isinstance(value, str):
+        return _text(value, path)
+    if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
@@ -65,7 +72,10 @@ def plain(value: Any, path: str = "payload") -> Any:
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, dict):
-        return {str(k): plain(v, f"{path}.{k}") for k, v in value.items()}
+        named = {_text(str(k), path): plain(v, f"{path}.{k}") for k, v in value.items()}
+        if len(named) != len(value):
+            raise LedgerValueError(f"{path}: two keys are the same text; give each its own")
+        return named
     if isinstance(value, (list, tuple, set, frozenset)):
         items = sorted(value) if isinstance(value, (set, frozenset)) else value
         return [plain(v, f"{path}[{i}]") for i, v in enumerate(items)]
@@ -75,6 +85,14 @@ def plain(value: Any, path: str = "payload") -> Any:
     raise LedgerValueError(
         f"{path}: {type(value).__name__} can't be written to the ledger; give plain values"
     )
+
+
+def _text(value: str, path: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise LedgerValueError(f"{path}: the text is not valid Unicode (a lone surrogate)") from None
+    return value
 
 
 def canonical(value: Any) -> str:
@@ -114,6 +132,52 @@ def sealed(
     return Entry(**fields, hash=entry_hash(fields))
 
 
+def stored_text(payload: dict[str, Any]) -> str:
+    """A payload as the database keeps it."""
+    return json.dumps(payload, sort_keys=True, ensure_ascii=False)
+
+
+def entry_of(row: Mapping[str, Any]) -> Entry:
+    """The entry of a database row, whose payload is text."""
+    return Entry(**{**row, "payload": json.loads(row["payload"])})
+
+
+def read_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[Entry]:
+    """The entries of database rows, each compared with the one way to write it.
+
+    JSON can say the same in many ways (spaces, 1.0 and 1.00, a key twice): a hash over what is said would not
+    see such a change.
+
+    Raises:
+        ChangedText: a payload is no JSON, or is written otherwise.
+    """
+    for row in rows:
+        try:
+            entry = entry_of(row)
+            is_same = stored_text(entry.payload) == row["payload"]
+        except (ValueError, TypeError):
+            is_same = False
+        if not is_same:
+            raise ChangedText(f"entry {row['seq']} ({row['kind']}) was changed after it was written")
+        yield entry
+
+
+def verify_rows(rows: Iterable[Mapping[str, Any]]) -> Verification:
+    """`verify_chain` of database rows, to the byte."""
+    counted: list[Entry] = []
+
+    def kept() -> Iterator[Entry]:
+        for entry in read_rows(rows):
+            counted.append(entry)
+            yield entry
+
+    try:
+        return verify_chain(kept())
+    except ChangedText as changed:
+        head = counted[-1].hash if counted else GENESIS
+        return Verification(len(counted) + 1, head, str(changed))
+
+
 def verify_chain(entries: Iterable[Entry]) -> Verification:
     """Walk `entries` in order and say where the chain first breaks, if it does.
 
@@ -129,7 +193,11 @@ def verify_chain(entries: Iterable[Entry]) -> Verification:
         if entry.previous_hash != previous:
             return Verification(count, previous, f"entry {entry.seq} does not follow the one before it")
         fields = {k: v for k, v in entry.__dict__.items() if k != "hash"}
-        if entry_hash(fields) != entry.hash:
+        try:
+            is_same = entry_hash(fields) == entry.hash
+        except (ValueError, TypeError):  # what was never written: not finite, no valid text
+            is_same = False
+        if not is_same:
             return Verification(
                 count, previous, f"entry {entry.seq} ({entry.kind}) was changed after it was written"
             )

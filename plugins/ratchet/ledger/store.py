@@ -1,17 +1,31 @@
-"""The ledger's database: SQLite by default, Postgres by a URL. Entries are appended, never changed."""
+"""The ledger's database: SQLite by default, Postgres by a URL. Entries are appended, never changed.
+
+A writer takes the one lock, reads the head and writes its successor in the same transaction: no gap and no fork,
+whoever is killed. The anchor is written after the transaction: it may lag behind the ledger, never lead.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from ratchet.ledger.chain import GENESIS, Entry, Verification, plain, sealed, verify_chain
+from ratchet.ledger.anchor import Anchor, advance, read_anchor
+from ratchet.ledger.chain import (
+    GENESIS,
+    Entry,
+    Verification,
+    entry_of,
+    plain,
+    sealed,
+    stored_text,
+    verify_rows,
+)
 from ratchet.ledger.schema import ENTRIES
 
 _ADVISORY_LOCK = 0x5261_7463  # "Ratc": one writer at a time on Postgres
@@ -21,15 +35,19 @@ class LedgerConflict(RuntimeError):
     """An entry of this key exists and says something else."""
 
 
+class LedgerCut(RuntimeError):
+    """The ledger ends before, or differs from, what its anchor says was written; nothing was appended."""
+
+
 class Ledger:
-    """Append to, read and verify the ledger at `url`.
+    """Append to, read and verify the ledger at `url`, whose end is also noted in the file `anchor`.
 
     A (loop, key) pair names one decision for good: appending it again returns the first entry, so a task
     that is retried after it had recorded its decision changes nothing.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, anchor: Path | None = None) -> None:
+        self.url, self.anchor = url, anchor
         options: dict[str, Any] = {}
         if url.startswith("sqlite"):
             options["connect_args"] = {"timeout": 60}
@@ -64,15 +82,23 @@ class Ledger:
         payload: dict[str, Any],
         actor: str = "ratchet",
         exact: bool = False,
+        accepting_loss: bool = False,
     ) -> Entry:
         """Record one decision and return its entry; the earlier entry when (loop, key) is known.
 
+        `accepting_loss` appends to a ledger that lost entries, as someone decided who knows.
+
         Raises:
             LedgerConflict: with `exact`, the known entry has another kind or payload.
+            LedgerCut: entries are missing that the anchor says were there.
             LedgerValueError: the payload is not plain data.
         """
         content = plain(payload)
         with self._writing() as connection:
+            # Under the lock: whatever the anchor names was committed before.
+            problem = None if accepting_loss else self._cut(connection, self._anchored())
+            if problem is not None:
+                raise LedgerCut(problem)
             known = connection.execute(
                 sa.select(ENTRIES).where(ENTRIES.c.loop == loop, ENTRIES.c.key == key)
             ).first()
@@ -97,14 +123,10 @@ class Ledger:
                 payload=content,
                 previous_hash=head.hash if head else GENESIS,
             )
-            connection.execute(
-                ENTRIES.insert().values(
-                    **{
-                        **entry.__dict__,
-                        "payload": json.dumps(entry.payload, sort_keys=True, ensure_ascii=False),
-                    }
-                )
-            )
+            row = {**entry.__dict__, "payload": stored_text(entry.payload)}
+            connection.execute(ENTRIES.insert().values(**row))
+        if self.anchor is not None:
+            advance(self.anchor, Anchor(entry.seq, entry.hash), back=accepting_loss)
         return entry
 
     def entries(self, loop: str | None = None, kinds: Sequence[str] = ()) -> list[Entry]:
@@ -126,13 +148,42 @@ class Ledger:
         return None if row is None else _entry(row)
 
     def verify(self) -> Verification:
-        """Walk the whole chain."""
-        return verify_chain(self.entries())
+        """Walk the whole chain, byte by byte, and compare its end with the anchor."""
+        # The anchor first: what it names was committed before it, so the walk has to meet it.
+        anchored = self._anchored()
+        with self._engine.connect() as connection:
+            found = verify_rows(
+                dict(row._mapping) for row in connection.execute(sa.select(ENTRIES).order_by(ENTRIES.c.seq))
+            )
+            if found.problem is not None or self.anchor is None:
+                return found
+            problem = self._cut(connection, anchored)
+        if problem is None and anchored is None and found.entries:
+            problem = (
+                f"there is no anchor {self.anchor}: nothing says that no entry was cut off; "
+                "`ratchet ledger anchor` writes one"
+            )
+        return replace(found, problem=problem)
+
+    def _anchored(self) -> Anchor | None:
+        return None if self.anchor is None else read_anchor(self.anchor)
+
+    def _cut(self, connection: sa.Connection, anchored: Anchor | None) -> str | None:
+        if anchored is None:
+            return None
+        found = connection.execute(sa.select(ENTRIES.c.hash).where(ENTRIES.c.seq == anchored.seq)).scalar()
+        if found == anchored.hash:
+            return None
+        end = connection.execute(sa.select(sa.func.max(ENTRIES.c.seq))).scalar() or 0
+        what = f"it ends at entry {end}" if found is None else "another entry stands there"
+        return (
+            f"entry {anchored.seq} ({anchored.hash[:12]}…) was in the ledger, says {self.anchor}, and {what}: "
+            "restore the ledger from its backup; `ratchet ledger anchor` goes on without what is lost"
+        )
 
 
 def _entry(row: Any) -> Entry:
-    fields = dict(row._mapping)
-    return Entry(**{**fields, "payload": json.loads(fields["payload"])})
+    return entry_of(row._mapping)
 
 
 def migrate(url: str) -> None:

@@ -15,8 +15,11 @@ from ratchet.settings import Settings
 
 
 def ledger_of(settings: Settings) -> Ledger:
-    """The ledger of this installation."""
-    return Ledger(settings.ledger_url)
+    """The ledger of this installation, its end noted under `ledger-anchors/`."""
+    # One anchor for each ledger: a rehearsal on a copy must not move the real one's. A home may be moved.
+    name = settings.ledger_url.rpartition("@")[2].replace(str(settings.home), "home")
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return Ledger(settings.ledger_url, settings.home / "ledger-anchors" / f"{digest}.json")
 
 
 def state_of(settings: Settings, loop: Loop) -> LoopState:
