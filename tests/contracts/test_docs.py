@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
@@ -18,7 +18,7 @@ from ratchet.replay import comments, faults, flights, travellers
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 #: Mappings whose keys the file's writer chooses.
-FREE_KEYS = {"sources": "<source>", "categorical": "<feature>", "params": "<name>"}
+FREE_KEYS = {"sources": "<source>", "categorical": "<feature>", "params": "<name>", "roles": "<role>"}
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
@@ -30,13 +30,15 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 def _keys(model: type[BaseModel], before: str = "") -> set[str]:
     found: set[str] = set()
     for name, field in model.model_fields.items():
-        path = f"{before}{name}"
+        path = f"{before}{field.alias or name}"
         if name in FREE_KEYS:
             path = f"{path}.{FREE_KEYS[name]}"
         inner = _models(field.annotation)
         if get_origin(field.annotation) is tuple and inner:
             path = f"{path}[]"
         found |= set().union(*(_keys(part, f"{path}.") for part in inner)) if inner else {path}
+        if inner and any(get_origin(part) is Literal for part in get_args(field.annotation)):
+            found.add(path)  # a word in place of the mapping
     return found
 
 
