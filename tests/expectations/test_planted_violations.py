@@ -51,7 +51,7 @@ def run(
         days=days,
         judged=[DAY],
         quarantined={DAY: quarantined},
-        parameters=suite_parameters(loop, frame, AS_OF),
+        parameters=suite_parameters(loop, frame.columns, AS_OF),
     )
 
 

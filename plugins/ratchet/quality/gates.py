@@ -15,13 +15,15 @@ import pandas as pd
 
 from ratchet.loop import Loop
 from ratchet.quality.deliveries import deliveries
-from ratchet.quality.judge import Finding, judge
+from ratchet.quality.judge import Finding, judge_pieces
+from ratchet.quality.partitions import partition_frame
+from ratchet.quality.pieces import Piece, Reader
 from ratchet.quality.report import GateReport, PartitionVerdict, Verdict
 from ratchet.quality.session import Session
 from ratchet.quality.suites import Suite, load_suites, suite_for
 from ratchet.settings import Settings
 from ratchet.warehouse import ops
-from ratchet.warehouse.protocol import Warehouse, checked_column, checked_table
+from ratchet.warehouse.protocol import Warehouse
 
 _IDENTITY = ("loop", "unit_id", "departure_date", "scheduled_departure_at", "predict_at", "label_received_at")
 _NEEDED = ("unit_id", "departure_date", "predict_at", "label_received_at", "label")
@@ -57,10 +59,8 @@ def gate_landing(
                 ]
             elif judged:
                 delivered = deliveries(wh, loop.loop, source)
-                frame = _rows(wh, suite, f"raw.{source}", loop.loop, judged)
-                found, ran = _judge(
-                    session, loop, suite, frame, judged, dict(delivered.quarantined), as_of, settings
-                )
+                rows = Reader(wh, suite, f"raw.{source}", loop.loop, dict(delivered.quarantined))
+                found, ran = _judge(session, loop, suite, rows.pieces(judged), judged, as_of)
                 expectations += ran
             found = [delivered.judge(verdict) for verdict in found]
             _write(wh, loop.loop, "landing", source, found, suite, as_of, (start, end))
@@ -86,9 +86,9 @@ def gate_features(
             for day in judged
         ]
     elif judged:
-        frame = _rows(wh, suite, f"build_features.{table}", loop.loop, judged)
+        rows = Reader(wh, suite, f"build_features.{table}", loop.loop, {})
         session = Session(settings.gx_dir)
-        found, expectations = _judge(session, loop, suite, frame, judged, {}, as_of, settings)
+        found, expectations = _judge(session, loop, suite, rows.pieces(judged), judged, as_of)
     _stage(wh, loop.loop, table, found, suite, as_of)
     return GateReport("features", as_of, tuple(found), expectations)
 
@@ -109,16 +109,21 @@ def gate_training(loop: Loop, settings: Settings, frame: pd.DataFrame, as_of: da
         verdict = _unjudged(table, day, "no rows: there is nothing to train on")
         return GateReport("training", as_of, (verdict,), 0)
     leaks = sorted(set(frame.columns) & set(loop.features.never))
+    stamps = pd.Series(pd.Timestamp(day), index=range(len(frame)), dtype="datetime64[us]")
+    numbers = [rule for rule in suite.rules if rule.grain == "partition"]
+    frame = frame.reset_index(drop=True)
+    whole = Piece(frame, stamps, partition_frame(frame, stamps, [day], {}, numbers))
     found, ran = _judge(
-        Session(settings.gx_dir), loop, suite, frame, [day], {}, as_of, settings, leaks=tuple(leaks)
+        Session(settings.gx_dir), loop, suite, [whole], [day], as_of, tuple(frame.columns), tuple(leaks)
     )
     return GateReport("training", as_of, tuple(found), ran)
 
 
-def suite_parameters(loop: Loop, frame: pd.DataFrame, as_of: datetime) -> dict[str, Any]:
+def suite_parameters(loop: Loop, columns: Iterable[str], as_of: datetime) -> dict[str, Any]:
     """What a suite may name as {$PARAMETER: ...}: <categorical feature>_levels, training_columns (what a
-    snapshot must have, and what else it may have as far as `frame` has it), training_min_rows, as_of."""
-    optional = [name for name in _IDENTITY if name in frame.columns]
+    snapshot must have, and what else it may have as far as it is in `columns`), training_min_rows, as_of."""
+    has = set(columns)
+    optional = [name for name in _IDENTITY if name in has]
     levels = {f"{name}_levels": list(values) for name, values in loop.features.categorical.items()}
     return {
         **levels,
@@ -157,45 +162,18 @@ def _due(
     return sorted(here)
 
 
-def _rows(wh: Warehouse, suite: Suite, table: str, loop: str, days: Sequence[date]) -> pd.DataFrame:
-    """The rows of the days, with the columns that the suite looks at, as far as the table has them."""
-    checked_table(table)
-    has = list(wh.frame(f"select * from {table} limit 0").columns)  # noqa: S608
-    partition = checked_column(str(suite.partition_column))
-    wanted = {partition, *(column for rule in suite.rules for column in rule.columns)}
-    if any(rule.type == "expect_table_columns_to_match_set" for rule in suite.rules):
-        wanted = set(has)
-    columns = ", ".join(f'"{checked_column(name)}"' for name in has if name in wanted)
-    return wh.frame(
-        f"select {columns} from {table} where loop = ? and {partition} between ? and ? "  # noqa: S608
-        f"and {partition} in (select unnest(?::date[]))",
-        (loop, min(days), max(days), list(days)),
-    )
-
-
 def _judge(
     session: Session,
     loop: Loop,
     suite: Suite,
-    frame: pd.DataFrame,
+    pieces: Iterable[Piece],
     judged: Sequence[date],
-    quarantined: dict[date, int],
     as_of: datetime,
-    settings: Settings,
+    columns: Sequence[str] = (),
     leaks: tuple[str, ...] = (),
 ) -> tuple[list[PartitionVerdict], int]:
-    if suite.partition_column is None:
-        days = pd.Series(pd.Timestamp(judged[0]), index=range(len(frame)), dtype="datetime64[us]")
-    else:
-        days = pd.to_datetime(frame[suite.partition_column])
-    findings, result = judge(
-        session,
-        suite,
-        frame,
-        days=days,
-        judged=judged,
-        quarantined=quarantined,
-        parameters=suite_parameters(loop, frame, as_of),
+    findings, result, rows = judge_pieces(
+        session, suite, pieces, judged=judged, parameters=suite_parameters(loop, columns, as_of)
     )
     if result is not None:
         session.keep(
@@ -205,10 +183,7 @@ def _judge(
             as_of=as_of,
             batch=f"{judged[0]}_{judged[-1]}",
         )
-    counts = days.value_counts()
-    verdicts = [
-        _verdict(suite.table, day, int(counts.get(pd.Timestamp(day), 0)), findings, leaks) for day in judged
-    ]
+    verdicts = [_verdict(suite.table, day, rows[day], findings, leaks) for day in judged]
     return verdicts, len(findings)
 
 
