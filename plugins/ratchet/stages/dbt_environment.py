@@ -29,6 +29,7 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     return {
         "RATCHET_DBT_TARGET": settings.engine,
         "RATCHET_WAREHOUSE_PATH": str(settings.warehouse_path),
+        "RATCHET_DUCKDB_MEMORY_MB": str(settings.duckdb_memory_mb),
         "DBT_TARGET_PATH": str(settings.dbt_target_dir),
         "DBT_LOG_PATH": str(settings.dbt_log_dir),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",

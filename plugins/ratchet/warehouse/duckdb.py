@@ -151,6 +151,7 @@ def open_duckdb(settings: Settings, *, purpose: str, read_only: bool = False) ->
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = _connect(path, read_only, settings.lock_wait_seconds, purpose)
         try:
+            connection.execute(f"set memory_limit = '{settings.duckdb_memory_mb}MB'")
             _open[key] = warehouse = DuckDBWarehouse(connection, read_only=read_only)
             yield warehouse
         finally:
