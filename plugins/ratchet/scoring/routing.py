@@ -3,7 +3,7 @@
 Any serving system with an OpenFeature SDK reads the same file; batch scoring uses `Routing` and the same
 hash (`ratchet.experiment.assignment`). The flag key is the experiment's id, so each rollout draws anew, and
 the variants stand in the order challenger, rest, control: a growing share never moves a unit from one
-experimental arm to the other.
+experimental arm to the other. In a holdback the previous champion serves control, the new one both others.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ class RoutingError(RuntimeError):
 
 @dataclass(frozen=True)
 class Routing:
-    """What serves. Without a rollout `experiment_id` and `challenger_version` are None and the share is 0."""
+    """What serves. `champion_version` serves the rest; a challenger during a rollout, or a held-back version after
+    a promotion, serves its own arm. Without an experiment neither is there and the share is 0.
+    """
 
     loop: str
     champion_version: int
@@ -39,6 +41,26 @@ class Routing:
     challenger_sha256: str | None = None
     stage: str | None = None
     share: float = 0.0
+    holdback_version: int | None = None
+    holdback_sha256: str | None = None
+
+    def version_of(self, arm: str) -> int:
+        """The version that serves an arm."""
+        if arm == "challenger" and self.challenger_version is not None:
+            return self.challenger_version
+        if arm == "control" and self.holdback_version is not None:
+            return self.holdback_version
+        return self.champion_version
+
+    def other(self) -> tuple[int, str] | None:
+        """Version and hash of the model that scores beside the champion, if one does."""
+        for version, sha256 in (
+            (self.challenger_version, self.challenger_sha256),
+            (self.holdback_version, self.holdback_sha256),
+        ):
+            if version is not None and sha256 is not None:
+                return version, sha256
+        return None
 
     def variants(self) -> tuple[tuple[str, int], ...]:
         """(arm, weight) in assignment order; control is as large as challenger, rest is what remains."""
@@ -52,8 +74,7 @@ class Routing:
 
     def document(self) -> dict[str, Any]:
         """The flagd document: one flag, its variants' values are model versions."""
-        champion, challenger = self.champion_version, self.challenger_version
-        values = {arm: challenger if arm == "challenger" else champion for arm, _ in self.variants()}
+        values = {arm: self.version_of(arm) for arm, _ in self.variants()}
         flag: dict[str, Any] = {
             "state": "ENABLED",
             "variants": values,
@@ -62,11 +83,13 @@ class Routing:
                 "loop": self.loop,
                 "decision": self.decision,
                 "decided_as_of": self.decided_as_of.isoformat(),
-                "champion_version": champion,
+                "champion_version": self.champion_version,
                 "champion_sha256": self.champion_sha256,
                 "experiment_id": self.experiment_id or "",
-                "challenger_version": challenger or 0,
+                "challenger_version": self.challenger_version or 0,
                 "challenger_sha256": self.challenger_sha256 or "",
+                "holdback_version": self.holdback_version or 0,
+                "holdback_sha256": self.holdback_sha256 or "",
                 "stage": self.stage or "",
                 "share": self.share,
             },
@@ -109,6 +132,9 @@ def read_routing(settings: Settings, loop: str) -> Routing:
             challenger_sha256=data["challenger_sha256"] or None,
             stage=data["stage"] or None,
             share=float(data["share"]),
+            # A file written before a promotion could hold a share back has neither.
+            holdback_version=int(data.get("holdback_version", 0)) or None,
+            holdback_sha256=data.get("holdback_sha256") or None,
         )
     except FileNotFoundError:
         raise RoutingError(

@@ -92,6 +92,7 @@ def score(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> d
         "arms": {str(k): int(v) for k, v in arms.items()},
         "champion": routing.champion_version,
         "challenger": routing.challenger_version,
+        "held_back": routing.holdback_version,
         "stage": routing.stage,
     }
 
@@ -99,42 +100,36 @@ def score(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> d
 def _score_units(
     settings: Settings, loop: Loop, routing: Routing, units: pd.DataFrame, log: Log
 ) -> pd.DataFrame:
-    """Prediction rows: the served one of each unit and, during a rollout, the silent one of the other model."""
+    """Prediction rows: the served one of each unit and, during an experiment, the silent one of the other model."""
     if units.empty:
         return pd.DataFrame(columns=["is_served", "arm"])
     registry = Registry(settings)
     models = {"champion": registry.model_bytes(loop.loop, routing.champion_version, routing.champion_sha256)}
     matrix = feature_matrix(units, loop)
     scored = score_in_child(models, matrix)
-    if routing.challenger_version is not None and routing.challenger_sha256 is not None:
-        # A challenger that can't score must not take the champion down: everyone gets the champion, and the
-        # rollout, which then lacks its silent scores, holds.
+    other = routing.other()
+    if other is not None:
+        # A model on trial (or held back) that can't score must not take the champion down: everyone gets the
+        # champion, and the experiment, which then lacks its silent scores, holds.
         try:
-            content = registry.model_bytes(loop.loop, routing.challenger_version, routing.challenger_sha256)
-            scored |= score_in_child({"challenger": content}, matrix)
+            content = registry.model_bytes(loop.loop, *other)
+            scored |= score_in_child({"other": content}, matrix)
         except (ArtifactRefused, ScoringFailed) as failed:
-            log(f"the challenger gives no scores, the champion serves all: {failed}")
+            log(f"version {other[0]} gives no scores, the champion serves all: {failed}")
     ids = units["unit_id"].astype(str).tolist()
     if routing.experiment_id is None:
         arms = np.array(["champion"] * len(ids), dtype=object)
     else:
         arms = assign(ids, routing.flag_key(), routing.variants())
-    served_by_challenger = (arms == "challenger") & ("challenger" in scored)
+    served = np.array([routing.version_of(arm) for arm in arms], dtype=np.int64)
+    if other is None or "other" not in scored:
+        served[:] = routing.champion_version
+    versions = {"champion": routing.champion_version} | ({"other": other[0]} if other is not None else {})
     parts = [
-        _rows(loop, routing, units, arms, scored["champion"], routing.champion_version, ~served_by_challenger)
+        _rows(loop, routing, units, arms, scored[name], version, served == version)
+        for name, version in versions.items()
+        if name in scored
     ]
-    if routing.challenger_version is not None and "challenger" in scored:
-        parts.append(
-            _rows(
-                loop,
-                routing,
-                units,
-                arms,
-                scored["challenger"],
-                routing.challenger_version,
-                served_by_challenger,
-            )
-        )
     return pd.concat(parts, ignore_index=True)
 
 

@@ -7,15 +7,16 @@ before each scoring run, or by repeating a task of an old run. It always ends in
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import TypeAdapter
 
 from ratchet.ledger.chain import Entry
-from ratchet.ledger.state import LoopState, Rollout, fold
+from ratchet.ledger.state import Holdback, LoopState, Rollout, fold
 from ratchet.loop import Loop
-from ratchet.registry.models import Registry
+from ratchet.registry.models import Alias, Registry
 from ratchet.scoring.routing import Routing, RoutingError, read_routing, write_routing
 from ratchet.settings import Settings
 from ratchet.stages.records import ledger_of
@@ -23,6 +24,16 @@ from ratchet.stages.records import ledger_of
 
 class NothingServes(RuntimeError):
     """The ledger names no champion, or one that nobody offered."""
+
+
+class Aliases(Protocol):
+    """Where aliases of a loop's model are kept: the registry, or a drill's own."""
+
+    def aliases(self, loop: str) -> dict[str, int]: ...
+
+    def set_alias(self, loop: str, alias: Alias, version: int) -> None: ...
+
+    def drop_alias(self, loop: str, alias: Alias) -> None: ...
 
 
 def offered(entries: Sequence[Entry], version: int) -> Entry:
@@ -51,8 +62,11 @@ def terms_of(loop: Loop) -> dict[str, Any]:
     )
 
 
-def loop_as_agreed(loop: Loop, entries: Sequence[Entry], rollout: Rollout) -> Loop:
-    """`loop` with the terms that were recorded when the rollout started: no later edit moves a boundary."""
+def loop_as_agreed(loop: Loop, entries: Sequence[Entry], rollout: Rollout | Holdback) -> Loop:
+    """`loop` with the terms that were recorded when the rollout started: no later edit moves a boundary.
+
+    A holdback keeps the terms of the rollout that led to it.
+    """
     terms = offered(entries, rollout.challenger_version).payload["terms"]
     # Part by part: that the edited file and the old terms would not make one valid file must not stop scoring.
     fixed = {}
@@ -75,6 +89,12 @@ def routing_from(loop: Loop, entries: Sequence[Entry]) -> Routing:
     plain = Routing(
         loop.loop, champion, sha256_of(entries, champion), state.serving_as_of, state.serving_decision
     )
+    if state.holdback is not None:
+        held = state.holdback
+        return replace(
+            plain, experiment_id=held.experiment_id, stage="holdback", share=held.share,
+            holdback_version=held.previous_version, holdback_sha256=sha256_of(entries, held.previous_version),
+        )  # fmt: skip
     if state.rollout is None:
         return plain
     agreed = loop_as_agreed(loop, entries, state.rollout)
@@ -87,14 +107,16 @@ def routing_from(loop: Loop, entries: Sequence[Entry]) -> Routing:
     )  # fmt: skip
 
 
-def project(settings: Settings, loop: Loop) -> Routing:
-    """Bring aliases and routing file in line with the ledger; the routing in force.
+def project(settings: Settings, loop: Loop, aliases: Aliases | None = None) -> Routing:
+    """Bring aliases (the registry's, unless others are given) and routing file in line with the ledger.
+
+    Returns the routing in force.
 
     Raises:
         NothingServes: there is no champion yet.
     """
     routing = routing_from(loop, ledger_of(settings).entries(loop.loop))
-    registry = Registry(settings)
+    registry: Aliases = Registry(settings) if aliases is None else aliases
     wanted = {"champion": routing.champion_version}
     if routing.challenger_version is not None:
         wanted["challenger"] = routing.challenger_version
