@@ -1,3 +1,22 @@
+{%- set windows = [
+    {
+        'name': 'origin_6h', 'by': ['origin'], 'length': '6 hours',
+        'outcomes': 'origin_outcomes_6h', 'late': 'origin_late_6h',
+    },
+    {
+        'name': 'carrier_24h', 'by': ['carrier'], 'length': '24 hours',
+        'outcomes': 'carrier_outcomes_24h', 'late': 'carrier_late_24h',
+    },
+    {
+        'name': 'carrier_origin_28d', 'by': ['carrier', 'origin'], 'length': '28 days',
+        'outcomes': 'carrier_origin_outcomes_28d', 'late': 'carrier_origin_late_28d',
+    },
+    {
+        'name': 'dest_28d', 'by': ['dest'], 'length': '28 days',
+        'outcomes': 'dest_outcomes_28d', 'late': 'dest_late_28d',
+    },
+] -%}
+
 with
 
 scheduled as (
@@ -136,73 +155,92 @@ outcome_versions as (
         and coalesce(outcomes_known.known_at < outcomes_known.replaced_at, true)
 ),
 
-timeline as (
+-- Outcomes known in a window before a prediction: those known before it, less those known before the window began.
+-- Both are running counts, of which a row costs the same whatever came before it; a frame with two moving ends
+-- costs many times that. A flight stands before the outcomes of its own instant: strictly earlier ones count.
+{% for window in windows %}
+    {{ window.name }}_edges as (
+        select
+            flights.loop,
+            flights.unit_id,
+            flights.departure_date,
+            {% for key in window.by %}flights.{{ key }},
+            {% endfor %}
+            flights.predict_at as edge_at,
+            1 as direction,
+            0 as is_outcome,
+            0 as n_outcomes,
+            0 as n_late
+        from flights
+        union all
+        select
+            flights.loop,
+            flights.unit_id,
+            flights.departure_date,
+            {% for key in window.by %}flights.{{ key }},
+            {% endfor %}
+            flights.predict_at - interval '{{ window.length }}' as edge_at,
+            -1 as direction,
+            0 as is_outcome,
+            0 as n_outcomes,
+            0 as n_late
+        from flights
+        union all
+        select
+            outcome_versions.loop,
+            cast(null as varchar) as unit_id,
+            cast(null as date) as departure_date,
+            {% for key in window.by %}outcome_versions.{{ key }},
+            {% endfor %}
+            outcome_versions.known_at as edge_at,
+            0 as direction,
+            1 as is_outcome,
+            1 as n_outcomes,
+            outcome_versions.n_late
+        from outcome_versions
+    ),
+
+    {{ window.name }}_counted as (
+        select
+            edges.loop,
+            edges.unit_id,
+            edges.departure_date,
+            edges.is_outcome,
+            edges.direction * sum(edges.n_outcomes) over until_then as n_outcomes,
+            edges.direction * sum(edges.n_late) over until_then as n_late
+        from {{ window.name }}_edges as edges
+        window
+            until_then as (
+                partition by edges.loop, edges.{{ window.by | join(', edges.') }}
+                order by edges.edge_at, edges.is_outcome
+                rows between unbounded preceding and current row
+            )
+    ),
+
+{% endfor %}
+counted as (
+    {% for window in windows %}
+        select
+            '{{ window.name }}' as window_name,
+            {{ window.name }}_counted.*
+        from {{ window.name }}_counted
+        where {{ window.name }}_counted.is_outcome = 0
+        {% if not loop.last %}union all{% endif %}
+    {% endfor %}
+),
+
+windowed as (
     select
         loop,
         unit_id,
         departure_date,
-        predict_at,
-        predict_at as timeline_at,
-        origin,
-        carrier,
-        dest,
-        1 as is_flight,
-        0 as n_outcomes,
-        0 as n_late
-    from flights
-    union all
-    select
-        loop,
-        unit_id,
-        cast(null as date) as departure_date,
-        cast(null as timestamp) as predict_at,
-        known_at as timeline_at,
-        origin,
-        carrier,
-        dest,
-        0 as is_flight,
-        1 as n_outcomes,
-        n_late
-    from outcome_versions
-),
-
--- Every frame ends one microsecond, the resolution of a timestamp, before the prediction: strictly earlier.
-windowed as (
-    select
-        timeline.loop,
-        timeline.unit_id,
-        timeline.departure_date,
-        timeline.is_flight,
-        sum(timeline.n_outcomes) over origin_6h as origin_outcomes_6h,
-        sum(timeline.n_late) over origin_6h as origin_late_6h,
-        sum(timeline.n_outcomes) over carrier_24h as carrier_outcomes_24h,
-        sum(timeline.n_late) over carrier_24h as carrier_late_24h,
-        sum(timeline.n_outcomes) over carrier_origin_28d as carrier_origin_outcomes_28d,
-        sum(timeline.n_late) over carrier_origin_28d as carrier_origin_late_28d,
-        sum(timeline.n_outcomes) over dest_28d as dest_outcomes_28d,
-        sum(timeline.n_late) over dest_28d as dest_late_28d
-    from timeline
-    window
-        origin_6h as (
-            partition by timeline.loop, timeline.origin
-            order by timeline.timeline_at
-            range between interval '6 hours' preceding and interval '1 microsecond' preceding
-        ),
-        carrier_24h as (
-            partition by timeline.loop, timeline.carrier
-            order by timeline.timeline_at
-            range between interval '24 hours' preceding and interval '1 microsecond' preceding
-        ),
-        carrier_origin_28d as (
-            partition by timeline.loop, timeline.carrier, timeline.origin
-            order by timeline.timeline_at
-            range between interval '28 days' preceding and interval '1 microsecond' preceding
-        ),
-        dest_28d as (
-            partition by timeline.loop, timeline.dest
-            order by timeline.timeline_at
-            range between interval '28 days' preceding and interval '1 microsecond' preceding
-        )
+        {% for window in windows %}
+            sum(case when window_name = '{{ window.name }}' then n_outcomes else 0 end) as {{ window.outcomes }},
+            sum(case when window_name = '{{ window.name }}' then n_late else 0 end) as {{ window.late }}
+            {%- if not loop.last %},{% endif %}
+        {% endfor %}
+    from counted
+    group by loop, unit_id, departure_date
 ),
 
 -- Few versions are ever replaced, and these alone are compared with every flight.
@@ -280,7 +318,6 @@ corrected as (
         on
             windowed.loop = corrections.loop
             and windowed.unit_id = corrections.unit_id
-    where windowed.is_flight = 1
 )
 
 select
