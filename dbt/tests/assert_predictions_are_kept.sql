@@ -1,4 +1,4 @@
--- Every prediction that landed in time for a scheduled flight of the scope has its one row, and no other has one.
+-- Every prediction that landed in time for a scheduled flight of the scope counts or is named as doubled, and no other.
 with
 
 build_scope as (
@@ -22,6 +22,10 @@ staged as (
 
 facts as (
     select * from {{ ref('fct_predictions') }}
+),
+
+doubled as (
+    select * from {{ ref('mon_predictions_doubled') }}
 ),
 
 expected as (
@@ -53,11 +57,22 @@ found as (
         on
             facts.loop = build_scope.loop
             and facts.departure_date = build_scope.departure_date
+),
+
+named as (
+    select count(*) as n_doubled
+    from doubled
+    inner join build_scope
+        on
+            doubled.loop = build_scope.loop
+            and doubled.departure_date = build_scope.departure_date
 )
 
 select
     expected.n_expected,
-    found.n_found
+    found.n_found,
+    named.n_doubled
 from expected
 cross join found
-where expected.n_expected <> found.n_found
+cross join named
+where expected.n_expected <> found.n_found + named.n_doubled

@@ -92,6 +92,11 @@ def stage(settings: Settings, dates: dict[date, bool], *, value: int, verdict: s
                 "1 as n_rows, 0 as n_unknown_unit, 0 as n_out_of_reach",
             ),
             (
+                "monitoring.mon_predictions_doubled",
+                "'flights' as loop, date '2013-08-01' as departure_date, 'p2' as prediction_id, 'u' as unit_id, "
+                "1 as model_version, timestamp '2013-08-01' as received_at, 'p1' as standing_prediction_id",
+            ),
+            (
                 "monitoring.mon_label_windows",
                 "'flights' as loop, date '2013-08-01' as departure_date, 1 as n_units, "
                 "1 as n_in_window, 0 as n_late_report, 0 as n_without_outcome",

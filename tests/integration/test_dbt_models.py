@@ -80,6 +80,7 @@ TABLES = (
     "monitoring.mon_label_maturity",
     "monitoring.mon_label_windows",
     "monitoring.mon_partition_rows",
+    "monitoring.mon_predictions_doubled",
 )
 
 

@@ -20,6 +20,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[[Reference], Table]]] = {
     "marts.fct_reactions": (("prediction_id", "unit_id"), lambda r: r.reactions),
     "monitoring.mon_quality_daily": (("departure_date", "model_version", "is_served"), quality_daily),
     "monitoring.mon_calibration_daily": (("departure_date", "model_version", "score_bin"), calibration_daily),
+    "monitoring.mon_predictions_doubled": (("prediction_id", "unit_id"), lambda r: r.doubled),
     "monitoring.mon_label_windows": (("departure_date",), label_windows),
 }
 

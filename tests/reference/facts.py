@@ -75,15 +75,11 @@ class Reference:
         return table
 
     def _fct_predictions(self) -> Table:
-        """fct_predictions: the latest version of each prediction of a scheduled flight, and what came of it."""
+        """fct_predictions: the latest version of each prediction of a scheduled flight, and what came of it; of
+        several of one unit and model version, the one that was received first."""
         table: Table = {}
-        for key, versions in self._predictions.items():
-            flight = self.flights.get(key[1])
-            if flight is None:
-                continue
-            stands = latest(v for v in versions if within_reach(v, flight))
-            if stands is None:
-                continue
+        for key, stands in self._standing().items():
+            flight = self.flights[key[1]]
             fact = self.labels.get((stands["unit_id"],))
             arrived = fact is not None and fact["is_in_window"]
             label = fact["label"] if fact and arrived else None
@@ -122,6 +118,29 @@ class Reference:
                 "brier": brier,
             }
         return table
+
+    def _standing(self) -> Table:
+        """The predictions that count, by their key; the others go to `self.doubled`."""
+        said: dict[tuple[str, int], list[tuple[datetime, str, Row]]] = {}
+        for (_, unit), versions in self._predictions.items():
+            flight = self.flights.get(unit)
+            about = [] if flight is None else [v for v in versions if within_reach(v, flight)]
+            stands = latest(about)
+            if stands is not None:
+                first, row_hash = min((v["received_at"], v["row_hash"]) for v in about)
+                said.setdefault((unit, stands["model_version"]), []).append((first, row_hash, stands))
+        standing: Table = {}
+        self.doubled: Table = {}
+        names = ("prediction_id", "unit_id", "model_version", "is_served", "received_at")
+        for candidates in said.values():
+            (_, _, first_one), *others = sorted(candidates, key=lambda c: c[:2])
+            standing[(first_one["prediction_id"], first_one["unit_id"])] = first_one
+            for _, _, row in others:
+                self.doubled[(row["prediction_id"], row["unit_id"])] = {
+                    **{name: row[name] for name in names},
+                    "standing_prediction_id": first_one["prediction_id"],
+                }
+        return standing
 
     def _answers_close(self, prediction: Row) -> datetime:
         closes: datetime = self.flights[prediction["unit_id"]]["scheduled_departure_at"] + ANSWER_WINDOW

@@ -193,10 +193,19 @@ class Maker:
                 "event_at": made,
                 "received_at": self._received(made, timedelta(seconds=1)),
             }
-            for stands in self._versions("predictions", row, {"score": score}, timedelta(hours=1))[-1:]:
-                for n in range(self._random.randrange(3)):
-                    self._answer(stands, n)
-                    self._count(stands, n)
+            made_again = {
+                **row,
+                "prediction_id": f"{row['prediction_id']}-again",
+                "score": score(),
+                "received_at": row["received_at"]
+                if self._chance(0.3)
+                else self._received(made, timedelta(seconds=1)),
+            }
+            for each in (row, made_again) if self._chance(0.2) else (row,):
+                for stands in self._versions("predictions", each, {"score": score}, timedelta(hours=1))[-1:]:
+                    for n in range(self._random.randrange(3)):
+                        self._answer(stands, n)
+                        self._count(stands, n)
 
     def _answer(self, prediction: Row, number: int) -> None:
         rating = lambda: self._random.choice((None, 1, 3, 5))  # noqa: E731

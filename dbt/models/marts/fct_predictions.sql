@@ -28,7 +28,15 @@ placed as (
         row_number() over (
             partition by predictions.loop, predictions.prediction_id, predictions.unit_id
             order by predictions.received_at desc, predictions.row_hash desc
-        ) as version_rank
+        ) as version_rank,
+        first_value(predictions.received_at) over (
+            partition by predictions.loop, predictions.prediction_id, predictions.unit_id
+            order by predictions.received_at asc, predictions.row_hash asc
+        ) as first_received_at,
+        first_value(predictions.row_hash) over (
+            partition by predictions.loop, predictions.prediction_id, predictions.unit_id
+            order by predictions.received_at asc, predictions.row_hash asc
+        ) as first_row_hash
     from predictions
     inner join flights
         on
@@ -40,31 +48,44 @@ placed as (
         and {{ within_reach('predictions.received_at', 'flights.scheduled_departure_at') }}
 ),
 
-resolved as (
+-- A model version says one thing about a unit: of predictions with other ids the first received stands, so that what
+-- counted never changes for one that came later. mon_predictions_doubled names the others.
+ranked as (
     select
         placed.*,
+        row_number() over (
+            partition by placed.loop, placed.unit_id, placed.model_version
+            order by placed.first_received_at asc, placed.first_row_hash asc
+        ) as unit_rank
+    from placed
+    where placed.version_rank = 1
+),
+
+resolved as (
+    select
+        ranked.*,
         case when labels.is_in_window then labels.label end as label,
         case when labels.is_in_window then labels.outcome_received_at end as label_received_at,
         case
             when labels.is_in_window then 'arrived'
             when labels.unit_id is not null then 'late_report'
-            when coalesce(landed.outcomes_until <= placed.label_window_ends_at, true) then 'open'
+            when coalesce(landed.outcomes_until <= ranked.label_window_ends_at, true) then 'open'
             else 'unresolved'
         end as outcome_state,
         case
-            when placed.score is null or {{ is_nan('placed.score') }} then null
-            else least(greatest(placed.score, 0.000001), 0.999999)
+            when ranked.score is null or {{ is_nan('ranked.score') }} then null
+            else least(greatest(ranked.score, 0.000001), 0.999999)
         end as clipped_score
-    from placed
+    from ranked
     inner join landed
-        on placed.loop = landed.loop
+        on ranked.loop = landed.loop
     left join labels
         on
-            placed.loop = labels.loop
-            and placed.departure_date = labels.departure_date
-            and placed.unit_id = labels.unit_id
+            ranked.loop = labels.loop
+            and ranked.departure_date = labels.departure_date
+            and ranked.unit_id = labels.unit_id
             and {{ departing_within('labels.departure_date') }}
-    where placed.version_rank = 1
+    where ranked.unit_rank = 1
 ),
 
 judged as (

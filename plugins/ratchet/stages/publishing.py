@@ -12,6 +12,7 @@ from ratchet.loop import Loop
 from ratchet.published import publish as publish_summary
 from ratchet.published import read as read_summary
 from ratchet.settings import Settings
+from ratchet.stages.doubled import publish_doubled
 from ratchet.stages.provenance import record_build
 from ratchet.stages.serving import effective_as_of
 from ratchet.stages.skew import measure_skew
@@ -61,6 +62,7 @@ def publish(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
             _remember(warehouse, loop, taken)
         summary = publish_partitions(settings, loop, warehouse, as_of, unplaced=unplaced)
         _publish_maturity(settings, loop, warehouse, as_of)
+        publish_doubled(settings, loop, warehouse, log)
         dates = warehouse.scalar("select count(*) from ops.build_scope where loop = ?", (name,))
         record_build(settings, loop, int(dates))
         measure_skew(settings, loop, as_of, log)

@@ -10,6 +10,7 @@ from ratchet.loop import Loop
 from ratchet.published import read
 from ratchet.settings import Settings
 from ratchet.stages.conditions import CONDITIONS, check
+from ratchet.stages.doubled import doubled_told
 from ratchet.stages.jobs import Wanted
 from ratchet.stages.records import ledger_of
 from ratchet.stages.serving import loop_as_agreed
@@ -72,6 +73,9 @@ def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
                     "to change a fact",
                 )
             )
+    doubled = read(settings, loop.loop, "doubled")
+    if doubled is not None and doubled["predictions"]:
+        lines.append(("doubled", doubled_told(doubled)))
     blocked = _blocked(partitions, read(settings, loop.loop, "landing"))
     lines += [("blocked", text) for text in _grouped(blocked)]
     lines += _beside(read(settings, loop.loop, "landing") or {})
