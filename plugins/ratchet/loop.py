@@ -132,6 +132,7 @@ class Cohorts(_Part):
     min_units: int = Field(gt=0)
     min_clusters: int = Field(gt=1)
     pool_small_as: str
+    without_evidence: Literal["hold", "accept"] = "hold"
 
 
 class Metrics(_Part):
@@ -140,12 +141,23 @@ class Metrics(_Part):
 
 
 class Guardrail(_Part):
-    metric: Literal["rating", "brier", "log_loss", "latency_ms"]
+    metric: Literal["rating", "rating_rate", "ticket_rate", "outcome_rate", "brier", "log_loss", "latency_ms"]
     kind: Literal["paired", "between_arms"]
     better: Literal["higher", "lower"]
     margin: float = Field(gt=0)
     maturity_hours: int = Field(ge=0)
     min_clusters: int = Field(gt=0)
+    covariate: Literal["champion_score"] | None = None
+
+    @model_validator(mode="after")
+    def _can_be_measured(self) -> Guardrail:
+        if self.kind == "paired" and (self.metric not in ("brier", "log_loss") or self.better != "lower"):
+            raise ValueError(
+                "paired are the losses brier and log_loss, better lower; compare this one between_arms"
+            )
+        if self.covariate and (self.metric != "rating" or self.kind != "between_arms"):
+            raise ValueError("champion_score is kept as a covariate of rating, between_arms; take it out")
+        return self
 
 
 class RoutineTrigger(_Part):
@@ -217,11 +229,19 @@ class Rollout(_Part):
     alpha: float = Field(gt=0, lt=0.5)
     spending_power: float = Field(gt=0)
     horizon_days: int = Field(gt=1)
+    horizon_clusters: int | None = Field(default=None, gt=1)
+    minimum_effect: float | None = Field(default=None, gt=0)
     min_clusters: int = Field(gt=1)
     sample_ratio_alpha: float = Field(gt=0, lt=0.5)
     rollback_alpha: float = Field(gt=0, lt=0.5)
+    cohort_alpha: float = Field(default=0.04, gt=0, lt=0.5)
     stages: tuple[Stage, ...] = Field(min_length=2)
     holdback: Holdback | None = None
+
+    @property
+    def information(self) -> int:
+        """The planned number of clusters: as many as days unless the loop file says otherwise."""
+        return self.horizon_clusters or self.horizon_days
 
     @field_validator("stages")
     @classmethod

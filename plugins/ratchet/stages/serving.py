@@ -57,9 +57,8 @@ def sha256_of(entries: Sequence[Entry], version: int) -> str:
 
 def terms_of(loop: Loop) -> dict[str, Any]:
     """The parts of a loop file that judge a rollout; they are fixed in the ledger when it starts."""
-    return loop.model_dump(
-        mode="json", include={"rollout", "guardrails", "metrics", "cohorts", "gates", "label", "prediction"}
-    )
+    parts = {"rollout", "guardrails", "metrics", "cohorts", "gates", "label", "prediction", "unit", "cluster"}
+    return loop.model_dump(mode="json", include=parts)
 
 
 def loop_as_agreed(loop: Loop, entries: Sequence[Entry], rollout: Rollout | Holdback) -> Loop:
