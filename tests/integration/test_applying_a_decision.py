@@ -276,7 +276,7 @@ def test_an_advance_that_died_is_not_applied_before_the_newer_days(installation:
                 f"create table experiments.{table} (loop varchar, experiment_id varchar, a date, b int, c int)"
             )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage, "judge_day", worse)
+        patch.setattr("ratchet.certificate.judges.judge_day", worse)
         patch.setattr(stage, "_publish_comparison", lambda *_: None)
         decided = stage.decide(installation.settings, installation.loop, datetime(2013, 7, 23), quiet)
     assert judged == ["2013-07-15"]

@@ -8,15 +8,16 @@ from typing import Any
 
 import pandas as pd
 
+from ratchet.certificate.judges import judge_trigger
 from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import LoopState, fold
 from ratchet.loop import Loop
-from ratchet.monitoring.health import Health, ReferenceQuality, assess_health
+from ratchet.monitoring.health import ReferenceQuality, assess_health
 from ratchet.published import publish, read
 from ratchet.settings import Settings
+from ratchet.stages.provenance import judging
 from ratchet.stages.records import ledger_of
 from ratchet.stages.skew import measure_skew
-from ratchet.triggers.policy import TriggerHistory, decide_retrain
 from ratchet.warehouse.connect import open_warehouse
 
 Log = Callable[[str], None]
@@ -123,17 +124,7 @@ def decide(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[st
         record = next((e for e in entries if e.key == f"health:{as_of.isoformat()}"), None)
         if record is None:
             raise NotMeasured(f"no health record of loop {loop.loop} for {as_of}: run measure_health first")
-        decision = decide_retrain(
-            loop,
-            Health.from_json(record.payload),
-            TriggerHistory(
-                last_trained_as_of=state.last_trained_as_of,
-                last_request_as_of=state.last_request_as_of,
-                open_request=None if state.request is None else state.request.key,
-                running_rollout=None if state.rollout is None else state.rollout.experiment_id,
-            ),
-            as_of,
-        )
+        decision = judge_trigger(loop, record.payload, state, as_of)
         known = ledger.append(
             loop=loop.loop,
             kind="trigger",
@@ -144,6 +135,10 @@ def decide(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[st
                 "action": decision.action,
                 "reason": decision.reason,
                 "evidence": decision.evidence,
+                "after": entries[-1].hash,
+                "health": record.hash,
+                "terms": loop.model_dump(mode="json", include={"triggers"}),
+                "made": judging(settings, loop),
             },
         )
     told = known.payload

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import subprocess
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from ratchet.settings import Settings
 from ratchet.stages.timings import remember
 from ratchet.warehouse.protocol import Warehouse
 
+#: Packages whose arithmetic a verdict rests on.
+ARITHMETIC = ("numpy", "pandas", "scipy", "xgboost-cpu")
 #: Name of the published summary of the last published dbt build.
 BUILD = "dbt_build"
 
@@ -45,6 +49,25 @@ def code_version(root: Path) -> dict[str, Any]:
         None if not changed else "the tree had uncommitted changes: the commit alone does not give this code"
     )
     return {"commit": commit, "is_clean": not changed, "note": note}
+
+
+def environment(root: Path) -> dict[str, Any]:
+    """What a verdict was computed with: the lock file's hash, Python, machine, and the packages that calculate."""
+    return {
+        "lock_sha256": file_sha256(root / "requirements.lock"),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "packages": {name: metadata.version(name) for name in ARITHMETIC},
+    }
+
+
+def judging(settings: Settings, loop: Loop) -> dict[str, Any]:
+    """What every recorded verdict says of its making: code, dbt build of the tables it read, environment."""
+    return {
+        "code": code_version(settings.root),
+        "dbt": dbt_build(settings, loop),
+        "environment": environment(settings.root),
+    }
 
 
 def record_build(settings: Settings, loop: Loop, dates: int) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pandas as pd
 
+from ratchet.certificate.contents import after, difference, recorded, sums_of
+from ratchet.certificate.judges import judge_look, looks_of
 from ratchet.experiment.state import Verdict
-from ratchet.experiment.verdict import judge_day
 from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import Rollout, fold
 from ratchet.loop import Loop
@@ -22,8 +23,9 @@ from ratchet.settings import Settings
 from ratchet.stages.comparison import compare
 from ratchet.stages.jobs import end_of_day, last_complete_day
 from ratchet.stages.profiles import adopt_profile
+from ratchet.stages.provenance import judging
 from ratchet.stages.records import ledger_of
-from ratchet.stages.serving import effective_as_of, loop_as_agreed, project, terms_of
+from ratchet.stages.serving import effective_as_of, loop_as_agreed, offered, project, terms_of
 from ratchet.warehouse.connect import open_warehouse
 
 Log = Callable[[str], None]
@@ -72,21 +74,28 @@ def decide(
             "select * from experiments.exp_arm_daily where loop = ? and experiment_id = ? order by 3, 4",
             where,
         )
+    frames = {"paired": paired, "arms": arms}
     if is_dry:
         for day in _days(loop, rollout, as_of)[:1]:
-            verdict = judge_day(agreed, rollout.trial, paired, arms, day)
+            verdict = judge_look(agreed, rollout, sums_of(frames, rollout.trial.started_on, day), day)
             log(f"dry run: {day} would be {verdict.action}: {'; '.join(verdict.reasons)}")
         return None
     current: Rollout | None = rollout
+    made, before = judging(settings, loop), recorded(entries, rollout.experiment_id)
     for day in _days(loop, rollout, as_of):
         if current is None:
             break
-        verdict = judge_day(agreed, current.trial, paired, arms, day)
-        if pending is not None and verdict.action != "roll_back":
-            reasons = ("the stage's advance waits to be applied", *verdict.reasons)
-            verdict = Verdict("hold", reasons, verdict.evidence, verdict.looks)
-        entry = _record(settings, loop, current, verdict, day, log)
-        current = fold(ledger.entries(loop.loop)).rollout
+        sums = sums_of(frames, current.trial.started_on, day)
+        verdict = judge_look(agreed, current, sums, day)
+        basis = {
+            "after": entries[-1].hash,
+            "started": offered(entries, current.challenger_version).hash,
+            "sums": difference(before, sums),
+            "made": made,
+        }
+        entry = _record(settings, loop, current, verdict, day, basis, log)
+        entries, before = ledger.entries(loop.loop), after(before, entry.payload["sums"])
+        current = fold(entries).rollout
         if entry.payload["to_apply"]:
             pending = entry
             if entry.payload["action"] != "advance":
@@ -106,8 +115,16 @@ def _days(loop: Loop, rollout: Rollout, as_of: datetime) -> list[date]:
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
-def _record(settings: Settings, loop: Loop, rollout: Rollout, verdict: Verdict, day: date, log: Log) -> Entry:
-    looks = {t: [k.day.isoformat(), k.fraction, k.z, k.is_crossed] for t, k in verdict.looks.items()}
+def _record(
+    settings: Settings,
+    loop: Loop,
+    rollout: Rollout,
+    verdict: Verdict,
+    day: date,
+    basis: dict[str, Any],
+    log: Log,
+) -> Entry:
+    """Write one look: the verdict, and the `basis` from which `ratchet decision replay` computes it again."""
     payload = {
         "experiment_id": rollout.experiment_id,
         "day": day,
@@ -116,10 +133,11 @@ def _record(settings: Settings, loop: Loop, rollout: Rollout, verdict: Verdict, 
         "stage": rollout.trial.stage_name,
         "stage_index": rollout.trial.stage_index,
         "reasons": list(verdict.reasons),
-        "looks": looks,
+        "looks": looks_of(verdict),
         "evidence": verdict.evidence,
         "champion_version": rollout.champion_version,
         "challenger_version": rollout.challenger_version,
+        **basis,
     }
     log(f"{day} {rollout.trial.stage_name}: {verdict.action}: {'; '.join(verdict.reasons)}")
     return ledger_of(settings).append(

@@ -1,0 +1,75 @@
+"""From recorded inputs to a verdict: what the stages call when they judge, and the replay when it checks them.
+
+Each function is pure: the loop's terms, the state that the ledger's earlier entries give, the sums of the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from ratchet.certificate.contents import Sums
+from ratchet.experiment.state import Verdict
+from ratchet.experiment.verdict import judge_day
+from ratchet.loop import Loop
+from ratchet.monitoring.health import Health
+from ratchet.triggers.policy import TriggerDecision, TriggerHistory, decide_retrain
+
+if TYPE_CHECKING:
+    from ratchet.ledger.state import LoopState, Rollout
+
+
+class TermsUnreadable(ValueError):
+    """Recorded terms are not what this version's loop files have; the message names the part."""
+
+
+def loop_of(terms: Mapping[str, Any], name: str = "recorded") -> Loop:
+    """A loop that has the recorded terms and nothing else: what reads another part of it fails.
+
+    Raises:
+        TermsUnreadable: a part is unknown or not valid.
+    """
+    parts: dict[str, Any] = {"loop": name}
+    for part, value in terms.items():
+        if part not in Loop.model_fields:
+            raise TermsUnreadable(f"the record's terms have {part!r}, which no loop file has")
+        declared: Any = Loop.model_fields[part].annotation
+        try:
+            parts[part] = TypeAdapter(declared).validate_python(value)
+        except ValueError as error:
+            raise TermsUnreadable(f"the record's terms are not valid in {part!r}: {error}") from None
+    return Loop.model_construct(set(parts), **parts)
+
+
+def judge_look(loop: Loop, rollout: Rollout, sums: Sums, day: date) -> Verdict:
+    """The verdict of one day of a rollout.
+
+    While an earlier decision waits to be carried out, only harm is answered.
+    """
+    frames = sums.frames(rollout.experiment_id)
+    verdict = judge_day(loop, rollout.trial, frames.pop("paired"), frames.pop("arms"), day, **frames)
+    if rollout.undone is not None and verdict.action != "roll_back":
+        reasons = ("the stage's advance waits to be applied", *verdict.reasons)
+        return Verdict("hold", reasons, verdict.evidence, verdict.looks)
+    return verdict
+
+
+def looks_of(verdict: Verdict) -> dict[str, list[Any]]:
+    """A verdict's looks as its record keeps them: day, information fraction, z, whether it crossed."""
+    return {t: [k.day.isoformat(), k.fraction, k.z, k.is_crossed] for t, k in verdict.looks.items()}
+
+
+def judge_trigger(
+    loop: Loop, health: Mapping[str, Any], state: LoopState, as_of: datetime
+) -> TriggerDecision:
+    """Whether a retrain is due, from the health record and what the ledger says is open and running."""
+    history = TriggerHistory(
+        last_trained_as_of=state.last_trained_as_of,
+        last_request_as_of=state.last_request_as_of,
+        open_request=None if state.request is None else state.request.key,
+        running_rollout=None if state.rollout is None else state.rollout.experiment_id,
+    )
+    return decide_retrain(loop, Health.from_json(health), history, as_of)
