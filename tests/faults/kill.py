@@ -18,6 +18,8 @@ from tests.faults.prepared import Prepared
 
 #: A process that says nothing for so long hangs. Far above what a busy machine needs.
 LONGEST_SECONDS = 1200.0
+#: Where a trial's copy lies: at one place, because dbt parses the project anew when the warehouse's path is another.
+HOME = "home"
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Trials:
 
     def undisturbed(self) -> Undisturbed:
         """The tasks without a kill. Between any two of them readers see what was published before or after."""
-        home = self.scratch / "undisturbed"
+        home = self.scratch / HOME
         settings = self.prepared.copy(home)
         self.finish(self.orders(home, ()))  # starts the server that later processes are forked from
         visible = [published(settings)]
@@ -105,7 +107,13 @@ class Trials:
             seconds[task], statements[task] = time.monotonic() - began, done[task]
             if task.startswith("publish"):
                 visible.append(published(settings))
-        return Undisturbed(checksums(settings), visible, seconds, statements, home, before)
+        after = self.scratch / "after"
+        self.prepared.after(home).copy(after)
+        parsed = (settings.dbt_target_dir / "partial_parse.msgpack").relative_to(home)
+        for state in before.values():
+            if (after / parsed).exists():
+                (state.home / parsed).write_bytes((after / parsed).read_bytes())
+        return Undisturbed(checksums(settings), visible, seconds, statements, after, before)
 
     def finish(self, orders: Orders) -> dict[str, int]:
         """Run the tasks to the end; how many statements each sent.
@@ -150,7 +158,7 @@ class Trials:
     def trial(self, kill: Kill, expected: Undisturbed, number: int) -> Result:
         """From the state before the task: kill, look as a reader would, retry (every third time from the first
         task of the day), compare."""
-        home = self.scratch / f"trial-{number}"
+        home = self.scratch / HOME
         settings = expected.before[kill.task].copy(home)
         problems: list[str] = []
         half = killed = False

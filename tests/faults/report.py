@@ -33,6 +33,7 @@ class Line:
     group: str
     fault: str
     engine: str
+    planned: int = 0
     trials: int = 0
     equal: int = 0
     half_published: int | None = None
@@ -51,6 +52,8 @@ class Progress:
     def __init__(self, line: Line, total: int, say: Callable[[str], None]) -> None:
         self._line, self._total, self._say = line, total, say
         self._began = self._said = time.monotonic()
+        self._before = line.seconds
+        line.planned = total
         say(f"{line.fault} on {line.engine}: {total} trials")
 
     def one(self, problems: Iterable[str], what: str, *, half: bool = False) -> None:
@@ -62,13 +65,13 @@ class Progress:
         if line.half_published is not None:
             line.half_published += half
         now = time.monotonic()
-        line.seconds = now - self._began
+        line.seconds = self._before + now - self._began
         for problem in found:
             self._say(f"  FAILED {what}: {problem}")
         if now - self._said > 15 or line.trials == self._total:
             self._said = now
             rate = 60 * line.trials / max(line.seconds, 1e-9)
-            self._say(f"  {line.trials} of {self._total}: {line.equal} equal, {rate:.0f} a minute")
+            self._say(f"  {line.trials} of {self._total}: {line.equal} equal, {rate:.1f} a minute")
 
 
 def table(lines: Iterable[Line]) -> str:
@@ -80,7 +83,8 @@ def table(lines: Iterable[Line]) -> str:
     for line in lines:
         half = "" if line.half_published is None else str(line.half_published)
         notes = line.notes if line.held else f"**FAILED** {line.notes}"
-        rows.append(f"| {line.fault} | {line.engine} | {line.trials} | {line.equal} | {half} | {notes} |")
+        trials = f"{line.trials} of {line.planned}" if line.trials < line.planned else str(line.trials)
+        rows.append(f"| {line.fault} | {line.engine} | {trials} | {line.equal} | {half} | {notes} |")
     return "\n".join(rows)
 
 

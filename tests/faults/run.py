@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -71,6 +72,8 @@ def _kills(
                 chosen = [kill for kill in kills if _kind(kill) == kind]
                 if not chosen:
                     continue
+                if not line.trials:
+                    yield line
                 progress = Progress(line, line.trials + len(chosen), say)
                 late = 0
                 for kill in chosen:
@@ -80,21 +83,21 @@ def _kills(
                     progress.one(result.problems, str(kill), half=result.half_published)
                 if late:
                     line.notes += f"{late} came after the task had ended; "
-        yield from (line for line in lines.values() if line.trials)
 
 
 def kills_duckdb(folder: Path, say: Say) -> Iterator[Line]:
-    yield from _kills("kills", "duckdb", 36, 30, 0, folder, say)
+    yield from _kills("kills", "duckdb", 20, 16, 0, folder, say)
 
 
 def kills_postgres(folder: Path, say: Say) -> Iterator[Line]:
-    yield from _kills("kills-postgres", "postgres", 20, 16, 10, folder, say)
+    yield from _kills("kills-postgres", "postgres", 14, 10, 8, folder, say)
 
 
 def worlds(folder: Path, say: Say, count: int = 100) -> Iterator[Line]:
     """Random worlds beside the reference."""
     bench = Bench(folder, lenient_checkout(folder / "checkout"))
     line = Line("worlds", "random worlds in random orders, beside a reference in Python", "duckdb")
+    yield line
     progress, cells, builds = Progress(line, count, say), 0, 0
     for seed in range(count):
         example = bench.play(shape_of(seed), 1 + seed % 4)
@@ -102,7 +105,6 @@ def worlds(folder: Path, say: Say, count: int = 100) -> Iterator[Line]:
         builds += example.builds
         progress.one(example.differences[:5], f"world {seed}")
     line.notes = f"{cells:,} cells in {builds} builds"
-    yield line
 
 
 def together(folder: Path, say: Say) -> Iterator[Line]:
@@ -114,20 +116,21 @@ def together(folder: Path, say: Say) -> Iterator[Line]:
             line = Line(
                 "together", "a backfill, the daily run, builds and a reader at once", engine, half_published=0
             )
+            yield line
             progress, looks = Progress(line, 3, say), 0
             for n in range(3):
                 problems, looked = at_once(prepared, days, folder / f"{engine}-{n}")
                 looks += looked
                 half = any("a reader saw" in problem for problem in problems)
                 progress.one(problems, f"round {n}", half=half)
-            line.notes = f"{looks} looks of the reader"
-            yield line
+                line.notes = f"{looks} looks of the reader"
             line = Line("together", "a finished day run again", engine)
+            yield line
             progress = Progress(line, 3, say)
             for n, problems in enumerate(again(prepared, folder / f"{engine}-again", 3)):
                 progress.one(problems, f"run {n + 2}")
-            yield line
     line = Line("together", "45 received days in other orders, and with 1 and 2 threads", "duckdb")
+    yield line
     orders = month_orders()
     progress, expected = Progress(line, len(orders) + 1, say), None
     for name, found in in_orders(folder / "orders", lenient_checkout(folder / "lenient"), orders):
@@ -135,7 +138,6 @@ def together(folder: Path, say: Say) -> Iterator[Line]:
             expected = found
         else:
             progress.one(changed({t: expected[t] for t in found if t in expected}, found), name)
-    yield line
 
 
 def disks(folder: Path, say: Say) -> Iterator[Line]:
@@ -147,6 +149,7 @@ def disks(folder: Path, say: Say) -> Iterator[Line]:
     expected = trials.undisturbed()
     for mode, fault in (("full", "the disk is full"), ("read-only", "the folder is read-only")):
         line = Line("disks", fault, "duckdb")
+        yield line
         progress = Progress(line, 3, say)
         for task in ("land", "build_models", "publish"):
             home = folder / f"{mode}-{task}"
@@ -160,7 +163,6 @@ def disks(folder: Path, say: Say) -> Iterator[Line]:
                 problems.append(str(failed))
             progress.one(problems, task)
             trials.prepared.drop(home)
-        yield line
 
 
 GROUPS: dict[str, Callable[[Path, Say], Iterator[Line]]] = {
@@ -178,7 +180,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--group", choices=[*GROUPS, "all"], default="all")
     chosen = parser.parse_args(arguments).group
     groups = list(GROUPS) if chosen == "all" else [chosen]
-    began, lines = time.monotonic(), []
+    began, lines, is_stopped = time.monotonic(), [], False
+    # Asked to end, it writes down what it has seen so far.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def say(text: str) -> None:
         print(f"[{(time.monotonic() - began) / 60:5.1f} min] {text}", flush=True)  # noqa: T201
@@ -188,15 +192,20 @@ def main(arguments: list[str]) -> int:
     try:
         for name in groups:
             (folder / name).mkdir()
-            found = list(GROUPS[name](folder / name, say))
-            if not found:
+            before = len(lines)
+            for line in GROUPS[name](folder / name, say):
+                lines.append(line)
+            if len(lines) == before:
                 say(f"{name}: no trial was made")
-            lines += found
+    except KeyboardInterrupt:
+        is_stopped = True
+        say("stopped before the end")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    path = write(lines, groups, chosen == "all")
+    lines = [line for line in lines if line.trials]
+    path = write(lines, groups, chosen == "all" and not is_stopped)
     print(f"\n{table(lines)}\n\nwritten: docs/fault-trials.md, {path}")  # noqa: T201
-    return 0 if lines and all(line.held for line in lines) else 1
+    return 0 if lines and not is_stopped and all(line.held for line in lines) else 1
 
 
 if __name__ == "__main__":
