@@ -15,6 +15,7 @@ from rich.table import Table
 
 from ratchet.commands import explain, ledger, quarantine, snapshot
 from ratchet.commands.backfill import backfill
+from ratchet.commands.rollback import rollback, withdraw
 from ratchet.loop import Loop, LoopFileError, load_loop, load_loops
 from ratchet.settings import Settings, load_settings
 
@@ -31,6 +32,8 @@ app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(explain.app, name="explain")
 app.add_typer(quarantine.app, name="quarantine")
 app.command()(backfill)
+app.command()(rollback)
+app.command()(withdraw)
 console = Console()
 
 LoopName = Annotated[str, typer.Option("--loop", help="Which loop.")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.integration import small_world
+from tests.integration import served_world, small_world
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +18,17 @@ def made_world(tmp_path_factory: pytest.TempPathFactory) -> small_world.SmallWor
 def world(made_world: small_world.SmallWorld, tmp_path: Path) -> small_world.SmallWorld:
     """A copy of its own."""
     return made_world.copied(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def served_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with registered models and an empty ledger; not to be changed."""
+    home = tmp_path_factory.mktemp("served")
+    served_world.make(home)
+    return home
+
+
+@pytest.fixture
+def served(served_template: Path, tmp_path: Path) -> served_world.ServedWorld:
+    """A copy of its own."""
+    return served_world.copied(served_template, tmp_path / "home")

@@ -11,6 +11,7 @@ from ratchet.ledger.chain import Entry
 from ratchet.loop import Loop
 from ratchet.settings import Settings
 from ratchet.stages.jobs import Job
+from ratchet.stages.serving import offered
 from ratchet.warehouse.connect import open_warehouse
 
 
@@ -28,11 +29,7 @@ def adopt_bins(settings: Settings, loop: Loop, version: int, bins: list[dict[str
 
 def adopt_profile(settings: Settings, loop: Loop, entries: list[Entry], version: int) -> None:
     """Adopt the profile that was kept when `version` was trained."""
-    started = next(
-        e
-        for e in reversed(entries)
-        if e.kind == "rollout_started" and e.payload["challenger_version"] == version
-    )
-    job = Job(loop.loop, "retrain", started.payload["request"], pd.Timestamp(started.as_of).to_pydatetime())
+    offer = offered(entries, version)
+    job = Job(loop.loop, "retrain", offer.payload["request"], pd.Timestamp(offer.as_of).to_pydatetime())
     document = json.loads((job.folder(settings) / "profile.json").read_text(encoding="utf-8"))
     adopt_bins(settings, loop, version, document["bins"])
