@@ -14,6 +14,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ratchet.ledger.chain import Entry, plain
@@ -77,7 +78,7 @@ def sums_of(frames: Mapping[str, pd.DataFrame], first: date, day: date) -> Sums:
         if DATE in columns:
             dates = pd.to_datetime(frame[DATE]).dt.date
             inside = [isinstance(d, date) and not pd.isna(d) and first <= d <= day for d in dates]
-            kept = frame.assign(**{DATE: dates})[inside]
+            kept = frame.assign(**{DATE: dates})[np.array(inside, dtype=bool)]
         at = [columns.index(key) for key in KEYS if key in columns]
         for values in kept[list(columns)].itertuples(index=False, name=None):
             row = [_value(value, name) for value in values]

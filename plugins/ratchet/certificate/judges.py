@@ -19,7 +19,7 @@ from ratchet.monitoring.health import Health
 from ratchet.triggers.policy import TriggerDecision, TriggerHistory, decide_retrain
 
 if TYPE_CHECKING:
-    from ratchet.ledger.state import LoopState, Rollout
+    from ratchet.ledger.state import Holdback, LoopState, Rollout
 
 
 class TermsUnreadable(ValueError):
@@ -44,7 +44,7 @@ def loop_of(terms: Mapping[str, Any], name: str = "recorded") -> Loop:
     return Loop.model_construct(set(parts), **parts)
 
 
-def judge_look(loop: Loop, rollout: Rollout, sums: Sums, day: date) -> Verdict:
+def judge_look(loop: Loop, rollout: Rollout | Holdback, sums: Sums, day: date) -> Verdict:
     """The verdict of one day of a rollout.
 
     While an earlier decision waits to be carried out, only harm is answered.
@@ -62,6 +62,23 @@ def looks_of(verdict: Verdict) -> dict[str, list[Any]]:
     return {t: [k.day.isoformat(), k.fraction, k.z, k.is_crossed] for t, k in verdict.looks.items()}
 
 
+def look_record(rollout: Rollout | Holdback, verdict: Verdict, day: date) -> dict[str, Any]:
+    """The part of a look's record that follows from its inputs."""
+    return {
+        "experiment_id": rollout.experiment_id,
+        "day": day,
+        "action": verdict.action,
+        "to_apply": verdict.action != "hold",
+        "stage": rollout.trial.stage_name,
+        "stage_index": rollout.trial.stage_index,
+        "reasons": list(verdict.reasons),
+        "looks": looks_of(verdict),
+        "evidence": verdict.evidence,
+        "champion_version": rollout.champion_version,
+        "challenger_version": rollout.challenger_version,
+    }
+
+
 def judge_trigger(
     loop: Loop, health: Mapping[str, Any], state: LoopState, as_of: datetime
 ) -> TriggerDecision:
@@ -73,3 +90,11 @@ def judge_trigger(
         running_rollout=None if state.rollout is None else state.rollout.experiment_id,
     )
     return decide_retrain(loop, Health.from_json(health), history, as_of)
+
+
+def judge_evaluation(record: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation's verdict, reasons, gates and metrics, judged again from its terms, sums and facts."""
+    from ratchet.evaluation.gates import judge_recorded, reasons_of
+
+    evaluation = judge_recorded(record)
+    return {**evaluation.to_json(), "reasons": reasons_of(evaluation)}
