@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ratchet.certificate.contents import after, difference, recorded, sums_of
-from ratchet.certificate.judges import judge_look, looks_of
+from ratchet.certificate.judges import judge_look, look_record
 from ratchet.experiment.state import Verdict
 from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import Rollout, fold
@@ -125,27 +125,13 @@ def _record(
     log: Log,
 ) -> Entry:
     """Write one look: the verdict, and the `basis` from which `ratchet decision replay` computes it again."""
-    payload = {
-        "experiment_id": rollout.experiment_id,
-        "day": day,
-        "action": verdict.action,
-        "to_apply": verdict.action != "hold",
-        "stage": rollout.trial.stage_name,
-        "stage_index": rollout.trial.stage_index,
-        "reasons": list(verdict.reasons),
-        "looks": looks_of(verdict),
-        "evidence": verdict.evidence,
-        "champion_version": rollout.champion_version,
-        "challenger_version": rollout.challenger_version,
-        **basis,
-    }
     log(f"{day} {rollout.trial.stage_name}: {verdict.action}: {'; '.join(verdict.reasons)}")
     return ledger_of(settings).append(
         loop=loop.loop,
         kind="rollout_decision",
         key=f"look:{rollout.experiment_id}:{day}",
         as_of=end_of_day(loop, day),
-        payload=payload,
+        payload={**look_record(rollout, verdict, day), **basis},
     )
 
 
