@@ -35,7 +35,7 @@ for loop in declared_loops():
     )
     def ingest_events() -> None:
         """Land, judge, hold what is blocked."""
-        pulled = pull_sources.override(pool=defaults.WAREHOUSE_POOL)(loop.loop) if has_sources(loop) else None
+        pulled = pull_sources(loop.loop) if has_sources(loop) else None
         landed = land_files.override(pool=defaults.WAREHOUSE_POOL)(loop.loop, pulled)
         judged = gate_landing.override(
             pool=defaults.WAREHOUSE_POOL, outlets=[assets.alias(assets.raw_events)]

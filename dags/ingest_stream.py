@@ -35,7 +35,7 @@ for loop in declared_loops():
     )
     def ingest_stream() -> None:
         """Pull, land, judge, hold what is blocked."""
-        days = pull_stream.override(pool=defaults.WAREHOUSE_POOL)(loop.loop)
+        days = pull_stream(loop.loop)
         landed = land_pulled.override(pool=defaults.WAREHOUSE_POOL)(loop.loop, days)
         judged = gate_pulled.override(
             pool=defaults.WAREHOUSE_POOL, outlets=[assets.alias(assets.raw_events)]

@@ -95,6 +95,11 @@ def test_a_loop_with_a_queue_has_a_dag_that_its_watcher_starts(root: Path) -> No
     assert arguments == {"connection": "queue", "stream": "answers", "group": "ratchet"}
     daily = [task.task_id for task in found["flights__ingest_events"].topological_sort()]
     assert daily == ["pull_sources", "land_files", "gate_landing", "hold_blocked"]
+    slots = {
+        task.task_id: task.pool for each in (stream, found["flights__ingest_events"]) for task in each.tasks
+    }
+    without = sorted(name for name, pool in slots.items() if pool == "default_pool")
+    assert without == ["hold_blocked", "pull_sources", "pull_stream"], "a slow source keeps nobody waiting"
     outlets = {outlet.name for task in stream.tasks for outlet in task.outlets}
     assert outlets == {"flights__raw_events__when_any"}
 
@@ -186,18 +191,51 @@ def test_connections_come_from_airflow_first_and_show_no_secret(
         connection_url("feed", with_connections(load_settings(), loop))
 
 
-async def _events(trigger: Any, wanted: int, seconds: float) -> list[Any]:
-    found: list[Any] = []
+#: A watcher that says nothing for so long has stopped. Far above what a busy machine needs.
+LONGEST_SECONDS = 120.0
 
-    async def collect() -> None:
-        async for event in trigger.run():
-            found.append(event.payload)
-            if len(found) == wanted:
-                return
 
-    with suppress(TimeoutError):
-        await asyncio.wait_for(collect(), seconds)
-    return found
+class Watched:
+    """What a trigger has fired so far, while the block runs."""
+
+    def __init__(self, trigger: Any) -> None:
+        self.found: list[Any] = []
+        self._trigger = trigger
+
+    async def _collect(self) -> None:
+        async for event in self._trigger.run():
+            self.found.append(event.payload)
+
+    async def __aenter__(self) -> Watched:
+        self._task = asyncio.create_task(self._collect())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def until(self, events: int) -> None:
+        """Wait for so many events in all."""
+        async with asyncio.timeout(LONGEST_SECONDS):
+            while len(self.found) < events:
+                await asyncio.sleep(0.05)
+
+
+async def _events(trigger: Any, wanted: int, quiet_seconds: float = 1.0) -> list[Any]:
+    """What the trigger fires until there are `wanted` events, and for `quiet_seconds` after that."""
+    async with Watched(trigger) as watched:
+        await watched.until(wanted)
+        await asyncio.sleep(quiet_seconds)
+    return watched.found
+
+
+def _at_once(queue: Any, numbers: range) -> list[bytes]:
+    """Messages that nobody can see apart; their ids."""
+    with queue.pipeline(transaction=True) as pipe:
+        for n in numbers:
+            pipe.xadd("answers", answer(n))
+        return list(pipe.execute())
 
 
 def test_the_watcher_gathers_messages_takes_none_and_survives_a_crash(
@@ -211,16 +249,16 @@ def test_the_watcher_gathers_messages_takes_none_and_survives_a_crash(
     trigger = watchers.StreamTrigger("queue", "answers", "ratchet")
 
     async def trial() -> tuple[list[Any], list[Any], list[Any]]:
-        watching = asyncio.create_task(_events(trigger, 99, 9.0))
-        await asyncio.sleep(0.5)
-        first = [queue.xadd("answers", answer(n)) for n in range(5)]
-        await asyncio.sleep(1.2)
-        server.kill()
-        await asyncio.sleep(0.5)
-        server.start()
-        await asyncio.sleep(2.0)
-        second = [queue.xadd("answers", answer(n)) for n in range(5, 8)]
-        return first, second, await watching
+        async with Watched(trigger) as watched:
+            first = _at_once(queue, range(5))
+            await watched.until(1)
+            server.kill()
+            await asyncio.sleep(0.5)
+            server.start()
+            second = _at_once(queue, range(5, 8))
+            await watched.until(2)
+            await asyncio.sleep(1.0)
+        return first, second, watched.found
 
     first, second, found = asyncio.run(trial())
     assert [event["last_id"].encode() for event in found] == [first[-1], second[-1]]
@@ -239,12 +277,12 @@ def test_a_watcher_that_starts_late_sees_what_waits_and_no_more(
     monkeypatch.setattr(watchers, "_BLOCK_MILLISECONDS", 200)
     trigger = watchers.StreamTrigger("queue", "answers", "ratchet")
     last = [queue.xadd("answers", answer(n)) for n in range(3)][-1]
-    assert [e["last_id"] for e in asyncio.run(_events(trigger, 2, 1.5))] == [last.decode()]
+    assert [e["last_id"] for e in asyncio.run(_events(trigger, 1))] == [last.decode()]
     queue.xgroup_create("answers", "ratchet", id="0")
     queue.xreadgroup("ratchet", "someone", {"answers": ">"})
-    assert len(asyncio.run(_events(trigger, 2, 1.5))) == 1, "delivered, but nobody acknowledged it"
+    assert len(asyncio.run(_events(trigger, 1))) == 1, "delivered, but nobody acknowledged it"
     queue.xack("answers", "ratchet", *[key for key, _ in queue.xrange("answers")])
-    assert asyncio.run(_events(trigger, 1, 1.0)) == []
+    assert asyncio.run(_events(trigger, 0)) == []
 
 
 def test_a_dag_file_of_a_loop_of_files_imports_no_trigger() -> None:

@@ -35,7 +35,8 @@ def _settings(loop_name: str) -> Settings:
         raise AirflowFailException(str(missing)) from None
 
 
-# A source that is down comes back: the task waits for it longer than for anything of our own.
+# A source that is down comes back: the task waits for it longer than for anything of our own. It takes no slot of
+# the warehouse's pool: the warehouse is asked for a watermark before and after, and nobody waits for a slow source.
 @task(retries=5, retry_delay=timedelta(minutes=1))
 def pull_sources(loop_name: str) -> dict[str, Any]:
     """Put what tables have for the window, and all that queues have, into the landing folder."""
