@@ -51,12 +51,14 @@ class Reader:
             wanted = set(has)
         return [checked_column(name) for name in has if name in wanted]
 
-    def pieces(self, judged: Sequence[date], limit: int = PIECE_ROWS) -> Iterator[Piece]:
-        """Every row of the partitions `judged`, at most `limit` at once; partitions without rows are in `numbers`.
+    def pieces(self, judged: Sequence[date], limit: int | None = None) -> Iterator[Piece]:
+        """Every row of the partitions `judged`, about `limit` at most at once; partitions without rows are in
+        `numbers`.
 
         Raises:
             WarehouseError: rows came or went while they were read, so that a verdict would be about neither state.
         """
+        limit = limit or PIECE_ROWS
         names = self.columns()
         counts = self._counts(judged)
         for days in _runs(judged, counts, limit):
@@ -66,17 +68,17 @@ class Reader:
                 frame = self._rows(names, days, n, cuts)
                 seen += len(frame)
                 stamps = pd.to_datetime(frame[self._partition])
+                if n == max(1, cuts) - 1 and seen != expected:
+                    raise WarehouseError(
+                        f"{self.table}, {days[0]} to {days[-1]}: {expected} rows when the gate began, {seen} when it "
+                        "read them: something writes there; run the gate again"
+                    )
                 numbers = None
                 if cuts <= 1:
                     numbers = partition_frame(frame, stamps, days, self.quarantined, self._rules)
                 elif n == cuts - 1:
                     numbers = self._numbers(names, days[0], seen)
                 yield Piece(frame, stamps, numbers)
-            if seen != expected:
-                raise WarehouseError(
-                    f"{self.table}, {days[0]} to {days[-1]}: {expected} rows when the gate began, {seen} when it "
-                    "read them: something writes there; run the gate again"
-                )
 
     @property
     def _partition(self) -> str:
