@@ -168,7 +168,6 @@ outcome_versions as (
             {% endfor %}
             flights.predict_at as edge_at,
             1 as direction,
-            0 as is_outcome,
             0 as n_outcomes,
             0 as n_late
         from flights
@@ -181,7 +180,6 @@ outcome_versions as (
             {% endfor %}
             flights.predict_at - interval '{{ window.length }}' as edge_at,
             -1 as direction,
-            0 as is_outcome,
             0 as n_outcomes,
             0 as n_late
         from flights
@@ -194,7 +192,6 @@ outcome_versions as (
             {% endfor %}
             outcome_versions.known_at as edge_at,
             0 as direction,
-            1 as is_outcome,
             1 as n_outcomes,
             outcome_versions.n_late
         from outcome_versions
@@ -205,14 +202,14 @@ outcome_versions as (
             edges.loop,
             edges.unit_id,
             edges.departure_date,
-            edges.is_outcome,
+            edges.direction,
             edges.direction * sum(edges.n_outcomes) over until_then as n_outcomes,
             edges.direction * sum(edges.n_late) over until_then as n_late
         from {{ window.name }}_edges as edges
         window
             until_then as (
                 partition by edges.loop, edges.{{ window.by | join(', edges.') }}
-                order by edges.edge_at, edges.is_outcome
+                order by edges.edge_at, edges.n_outcomes
                 rows between unbounded preceding and current row
             )
     ),
@@ -224,7 +221,7 @@ counted as (
             '{{ window.name }}' as window_name,
             {{ window.name }}_counted.*
         from {{ window.name }}_counted
-        where {{ window.name }}_counted.is_outcome = 0
+        where {{ window.name }}_counted.direction <> 0
         {% if not loop.last %}union all{% endif %}
     {% endfor %}
 ),

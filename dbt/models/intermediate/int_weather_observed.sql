@@ -67,14 +67,15 @@ timeline as (
     from flights
 ),
 
--- The number of the latest observation received strictly before the prediction.
+-- The number of the latest observation received strictly before the prediction: a flight stands before the
+-- observations of its own instant.
 numbered as (
     select
         timeline.*,
         sum(timeline.n_observations) over (
             partition by timeline.loop, timeline.origin
-            order by timeline.timeline_at
-            range between unbounded preceding and interval '1 microsecond' preceding
+            order by timeline.timeline_at, timeline.n_observations
+            rows between unbounded preceding and current row
         ) as observation_number
     from timeline
 ),
