@@ -7,7 +7,8 @@ START ?= 2013-05-28
 WEEKS ?= 10
 STARTS ?= 2013-03-12,2013-04-23,2013-05-28,2013-07-16,2013-09-10
 SEEDS ?= 1
-SCALE ?= 10000000
+SCALE ?= 0
+ENGINE ?= duckdb
 export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := false
@@ -64,9 +65,9 @@ test: $(VENV)/.installed lint ## tests and linters
 test-faults: $(VENV)/.installed ## kills, crashes, full disks, orders: about an hour, writes docs/fault-trials.md (GROUP=)
 	@PYTHONPATH=$(CURDIR)/plugins:$(CURDIR) $(BIN)/python -m tests.faults.run --group $(or $(GROUP),all)
 
-bench-data: $(VENV)/.installed ## speed and memory of the data plane against bare SQL (SCALE=rows)
+bench-data: $(VENV)/.installed ## speed and memory of the data plane against bare SQL (SCALE=, ENGINE=)
 	@mkdir -p var/airflow
-	@$(BIN)/python -m benchmarks.data --scale $(SCALE)
+	@$(BIN)/python -m benchmarks.data --scale $(SCALE) --engine $(ENGINE)
 
 lint: $(VENV)/.installed ## ruff, mypy, import rules, SQL style
 	@mkdir -p var/airflow

@@ -6,7 +6,9 @@ import json
 import math
 import os
 import platform
+import subprocess
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -59,10 +61,8 @@ class Report:
         for name in ("figure", "measured", "target", ""):
             table.add_column(name, justify="right" if name in ("measured", "target") else "left")
         for figure in self.figures:
-            sign = "<=" if figure.better == "lower" else ">="
-            limit = "" if figure.target is None else f"{sign} {figure.target:,.2f}"
             name = f"{figure.name}\n[dim]{figure.note}[/dim]" if figure.note else figure.name
-            table.add_row(name, f"{figure.value:,.2f} {figure.unit}", limit, _verdict(figure))
+            table.add_row(name, f"{figure.value:,.2f} {figure.unit}", _limit(figure), _verdict(figure))
         console.print(table)
         judged = [figure for figure in self.figures if figure.target is not None]
         met = sum(bool(figure.met) for figure in judged)
@@ -70,17 +70,77 @@ class Report:
         document = {
             "title": self.title,
             "settings": self.settings,
-            "machine": {
-                "cores": os.cpu_count(),
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("duckdb", "dbt-core", "pandas", "pyarrow")},
-            },
+            "machine": machine(),
+            "commit": commit(),
             "figures": [{**asdict(figure), "met": figure.met} for figure in self.figures],
         }
         path.write_text(json.dumps(document, indent=1), encoding="utf-8")
         console.print(f"written to {path}", highlight=False)
         console.print(f"targets: {met} of {len(judged)} met", highlight=False)
         return 0 if judged and met == len(judged) else 1
+
+
+def machine() -> dict[str, str | int | float | None]:
+    """What the figures were measured on."""
+    return {
+        "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
+        "load": round(os.getloadavg()[2], 1),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("duckdb", "dbt-core", "pandas", "pyarrow")},
+    }
+
+
+def commit() -> str:
+    """The checkout's commit; unknown outside of one."""
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=Path(__file__).parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout.strip() or "unknown"
+
+
+def markdown(report: Report) -> str:
+    """The figures as a table of a page, with what they were measured on."""
+    on, judged = machine(), [figure for figure in report.figures if figure.target is not None]
+    told = ", ".join(f"{name} {value}" for name, value in report.settings.items() if value)
+    lines = [
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit()}, {told}; {on['cores']} cores, {on['memory_gb']} GB, "
+        f"{on['load']} processes at once on average over the last quarter of an hour; duckdb {on['duckdb']}, "
+        f"dbt {on['dbt-core']}. Targets: {sum(bool(figure.met) for figure in judged)} of {len(judged)} met.",
+        "",
+        "| figure | measured | target | | |",
+        "| --- | ---: | ---: | --- | --- |",
+    ]
+    for figure in report.figures:
+        lines.append(
+            f"| {figure.name} | {_number(figure.value)} {figure.unit} | {_limit(figure)} | {_verdict(figure)} "
+            f"| {figure.note} |"
+        )
+    return "\n".join(lines)
+
+
+def write_docs(report: Report, page: Path, section: str) -> None:
+    """Put the table between the page's marks `<!-- measured: section -->` and `<!-- end: section -->`.
+
+    Raises:
+        ValueError: the page has no such marks.
+    """
+    text = page.read_text(encoding="utf-8")
+    first, last = f"<!-- measured: {section} -->", f"<!-- end: {section} -->"
+    if text.count(first) != 1 or text.count(last) != 1:
+        raise ValueError(f"{page} must hold {first} and {last} once each, with the table between them")
+    head, rest = text.split(first)
+    page.write_text(f"{head}{first}\n{markdown(report)}\n{last}{rest.split(last)[1]}", encoding="utf-8")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.2f}"
+
+
+def _limit(figure: Figure) -> str:
+    sign = "<=" if figure.better == "lower" else ">="
+    return "" if figure.target is None else f"{sign} {figure.target:,g}"
 
 
 def _verdict(figure: Figure) -> str:
