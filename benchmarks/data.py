@@ -203,6 +203,9 @@ def main(
     ] = "duckdb",
     keep: Annotated[bool, typer.Option(help="Keep the warehouses under var/bench.")] = False,
     only: Annotated[str, typer.Option(help="builds, landing or dags; empty: all.")] = "",
+    home: Annotated[Path, typer.Option(help="Where the warehouses lie while it runs.")] = ROOT
+    / "var"
+    / "bench",
     docs: Annotated[
         bool, typer.Option("--write-docs", help="Put the table into docs/benchmarks.md.")
     ] = False,
