@@ -51,7 +51,7 @@ class Left:
 def _plant_trial(settings: Settings, loop: Loop) -> None:
     """Scores of two models for the replayed week's units, which arrive a week late."""
     with open_warehouse(settings, purpose="test") as warehouse:
-        warehouse.execute("insert into ops.experiments values (?, 'trial', 2, 3)", (loop.loop,))
+        warehouse.execute("insert into ops.experiments values (?, 'trial', 2, 3, null)", (loop.loop,))
         known = warehouse.frame(
             "select unit_id, score, latency_ms, event_at from raw.predictions where loop = ? and is_served "
             "order by unit_id",

@@ -74,6 +74,7 @@ TABLES = (
     "marts.fct_reactions",
     "experiments.exp_paired_daily",
     "experiments.exp_arm_daily",
+    "experiments.exp_exposure_daily",
     "monitoring.mon_quality_daily",
     "monitoring.mon_calibration_daily",
     "monitoring.mon_feature_histograms",
@@ -315,7 +316,7 @@ class World:
             ops.ensure(warehouse)
             for source in SOURCES:
                 warehouse.execute(load_contract(ROOT / "dbt", source).ddl())
-            warehouse.execute("insert into ops.experiments values ('flights', 'trial', 1, 2)")
+            warehouse.execute("insert into ops.experiments values ('flights', 'trial', 1, 2, null)")
             warehouse.execute(
                 "insert into ops.feature_bins values ('flights', 1, 'temperature_f', 0, null, null, 0.0), "
                 "('flights', 1, 'temperature_f', 1, null, 32, 0.5), "
@@ -579,6 +580,42 @@ def test_arm_sums_count_what_was_served_and_said(world: World) -> None:
     assert arms["n_ratings"].sum() == (landed["channel"] == "rating").sum() > 0
     assert arms["n_tickets"].sum() == (landed["channel"] == "ticket").sum() > 0
     assert arms["n_asked"].sum() == 100 * len(landed)
+
+
+def test_exposure_counts_the_arms_units_by_cohort(world: World) -> None:
+    arms = world.frame(
+        "select departure_date, arm, n_units, n_labelled, sum_log_loss from experiments.exp_arm_daily"
+    )
+    exposure = world.frame("select * from experiments.exp_exposure_daily")
+    assert exposure["n_in_other_arm"].sum() == 0
+    keys = ["departure_date", "arm"]
+    expected = arms.set_index(keys).sort_index()
+    for dimension in ("all", "origin", "carrier"):
+        rows = exposure[exposure["cohort_dimension"] == dimension]
+        found = rows.groupby(keys)[["n_units", "n_labelled", "sum_log_loss"]].sum().sort_index()
+        assert len(found) == len(expected) > 0
+        assert (found["n_units"] == expected["n_units"]).all()
+        assert (found["n_labelled"] == expected["n_labelled"]).all()
+        assert found["sum_log_loss"].to_numpy() == pytest.approx(
+            expected["sum_log_loss"].to_numpy(), abs=1e-5
+        )
+
+
+def test_the_champion_is_measured_on_the_units_of_each_arm(world: World) -> None:
+    arms = world.frame("select * from experiments.exp_arm_daily").set_index(["departure_date", "arm"])
+    rows = world.frame("select * from marts.fct_predictions where experiment_id is not null")
+    served = rows[rows["is_served"].astype(bool)].set_index("unit_id")["arm"]
+    champion = rows[(rows["model_version"] == 1) & rows["label"].notna() & rows["score"].notna()]
+    champion = champion.assign(arm=champion["unit_id"].map(served)).dropna(subset=["arm"])
+    assert len(champion) > 500
+    champion = champion.assign(gap=champion["score"] - champion["label"])
+    for key, part in champion.groupby(["departure_date", "arm"]):
+        assert arms.loc[key, "n_champion_labelled"] == len(part)
+        assert arms.loc[key, "sum_champion_gap"] == pytest.approx(part["gap"].sum(), abs=1e-5)
+    assert arms["n_champion_labelled"].sum() == len(champion)
+    rated = arms[arms["n_ratings"] > 0]
+    mean_score = rated["sum_champion_score_rated"] / rated["n_ratings"]
+    assert len(rated) and mean_score.between(0, 1).all()
 
 
 def test_histograms_hold_every_published_flight_once_per_profiled_feature(world: World) -> None:

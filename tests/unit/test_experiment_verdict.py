@@ -24,8 +24,8 @@ from ratchet.loop import Loop, load_loop
 
 START = date(2013, 5, 14)
 EXPERIMENT = "flights-exp-001"
-COHORTS = {"origin": ("EWR", "JFK", "LGA"), "carrier": ("AA", "B6", "DL", "EV", "UA", "HA")}
-SHARES = {"origin": (0.36, 0.33, 0.31), "carrier": (0.2, 0.2, 0.2, 0.195, 0.2, 0.005)}
+COHORTS = {"origin": ("EWR", "JFK", "LGA"), "carrier": ("AA", "B6", "DL", "EV", "UA", "HA", "F9")}
+SHARES = {"origin": (0.36, 0.33, 0.31), "carrier": (0.2, 0.2, 0.2, 0.181, 0.2, 0.0095, 0.0095)}
 
 
 def flights_loop() -> Loop:
@@ -97,6 +97,7 @@ def world(
             if not count:
                 continue
             labelled = rng.binomial(count, 0.97)
+            late = rng.binomial(labelled, rate)
             better = arm == "challenger"
             ratings = rng.binomial(count * 100, 0.03)
             quality = 3.8 + (rating_effect if better else 0.0) + rng.normal(0, 0.9 / np.sqrt(max(ratings, 1)))
@@ -108,7 +109,7 @@ def world(
                     "arm": arm,
                     "n_units": count,
                     "n_labelled": labelled,
-                    "sum_label": rng.binomial(labelled, rate),
+                    "sum_label": late,
                     "sum_score": count * (rate + 0.01 * better + rng.normal(0, 0.15 / np.sqrt(count))),
                     "sum_log_loss": labelled * loss,
                     "sum_brier": labelled * loss * 0.3,
@@ -121,9 +122,30 @@ def world(
                     "max_latency_ms": 20.0,
                     "n_wrong_version": 0,
                     "n_null_score": 0,
+                    "n_champion_labelled": labelled,
+                    "sum_champion_gap": labelled * rate - late,
+                    "sum_champion_score_rated": ratings * rate,
                 }
             )
     return pd.DataFrame(paired), pd.DataFrame(arms)
+
+
+def exposure_of(arms: pd.DataFrame) -> pd.DataFrame:
+    """What exp_exposure_daily holds when each arm has the cohorts in equal shares."""
+    rng = np.random.default_rng(5)
+    base = arms[["experiment_id", "departure_date", "arm", "n_units", "n_labelled"]].assign(
+        n_in_other_arm=0, sum_label=0, sum_log_loss=0.0, sum_brier=0.0
+    )
+    parts = [base.assign(cohort_dimension="all", cohort_value="all")]
+    for dimension, values in COHORTS.items():
+        counts = rng.multinomial(base["n_units"].fillna(0).to_numpy().astype(int), SHARES[dimension])
+        for value, count in zip(values, counts.T, strict=True):
+            parts.append(
+                base.assign(
+                    cohort_dimension=dimension, cohort_value=value, n_units=count, n_labelled=count // 2
+                )
+            )
+    return pd.concat(parts)
 
 
 def state_on(offset: int) -> RolloutState:
@@ -137,6 +159,7 @@ def state_on(offset: int) -> RolloutState:
 def run(loop: Loop, paired: pd.DataFrame, arms: pd.DataFrame, last: int = 46) -> list[tuple[int, Verdict]]:
     """Each day's verdict until a final one; an advance takes effect seven days after the stage began."""
     state = RolloutState.begin(EXPERIMENT, START, loop.rollout.stages[0].name)
+    exposure = exposure_of(arms)
     answers: list[tuple[int, Verdict]] = []
     advanced = False
     for offset in range(last):
@@ -145,7 +168,7 @@ def run(loop: Loop, paired: pd.DataFrame, arms: pd.DataFrame, last: int = 46) ->
             index = state.stage_index + 1
             state = state.in_stage(index, loop.rollout.stages[index].name, day)
             advanced = False
-        verdict = judge_day(loop, state, paired, arms, day)
+        verdict = judge_day(loop, state, paired, arms, day, exposure=exposure)
         json.dumps(verdict.evidence, allow_nan=False)
         assert verdict.reasons
         state = RolloutState.from_json(state.after(verdict).to_json())
@@ -158,7 +181,14 @@ def run(loop: Loop, paired: pd.DataFrame, arms: pd.DataFrame, last: int = 46) ->
 
 def at(offset: int, paired: pd.DataFrame, arms: pd.DataFrame, state: RolloutState | None = None) -> Verdict:
     """The first look ever, on day `offset`."""
-    return judge_day(flights_loop(), state or state_on(offset), paired, arms, START + timedelta(days=offset))
+    return judge_day(
+        flights_loop(),
+        state or state_on(offset),
+        paired,
+        arms,
+        START + timedelta(days=offset),
+        exposure=exposure_of(arms),
+    )
 
 
 def swapped(paired: pd.DataFrame) -> pd.DataFrame:
@@ -251,7 +281,8 @@ def test_a_harmed_cohort_rolls_back() -> None:
 def test_small_cohorts_are_pooled() -> None:
     evidence = at(26, *world(1)).evidence["cohorts"]
     assert "carrier=HA" not in evidence
-    assert evidence["carrier=other"]["pooled"] == ["HA"]
+    assert evidence["carrier=other"]["pooled"] == ["F9", "HA"]
+    assert evidence["carrier=other"]["judged"]
 
 
 def test_an_unproven_guardrail_holds_a_promotion() -> None:
@@ -292,8 +323,9 @@ def test_a_repeated_look_is_refused_and_an_equal_one_spends_nothing() -> None:
     paired, arms = world(1)
     state = state_on(30)
     day = START + timedelta(days=30)
-    once = state.after(judge_day(loop, state, paired, arms, day))
-    again = judge_day(loop, once, paired, arms, day)
+    exposure = exposure_of(arms)
+    once = state.after(judge_day(loop, state, paired, arms, day, exposure=exposure))
+    again = judge_day(loop, once, paired, arms, day, exposure=exposure)
     assert again.action == "hold"
     assert "already recorded" in again.reasons[0]
     stalled = judge_day(
@@ -302,9 +334,10 @@ def test_a_repeated_look_is_refused_and_an_equal_one_spends_nothing() -> None:
         paired[paired["departure_date"] < day - timedelta(days=2)],
         arms[arms["departure_date"] < day - timedelta(days=2)],
         day + timedelta(days=1),
+        exposure=exposure[exposure["departure_date"] < day - timedelta(days=2)],
     )
     assert "promotion" not in stalled.looks
-    assert any("no new mature day" in reason for reason in stalled.reasons)
+    assert any("no new mature cluster" in reason for reason in stalled.reasons)
 
 
 Damage = Callable[[pd.DataFrame, pd.DataFrame], tuple[pd.DataFrame, pd.DataFrame]]

@@ -12,9 +12,32 @@ experiments as (
     select * from {{ source('ops', 'experiments') }}
 ),
 
+-- What the champion says of a unit, whoever served it: a measure that no arm can change.
+champion_scores as (
+    select
+        predictions.loop,
+        predictions.experiment_id,
+        predictions.departure_date,
+        predictions.unit_id,
+        predictions.score,
+        predictions.score - predictions.label as gap
+    from predictions
+    inner join experiments
+        on
+            predictions.loop = experiments.loop
+            and predictions.experiment_id = experiments.experiment_id
+            and predictions.model_version = experiments.champion_version
+    where
+        {{ in_build_scope('predictions') }}
+        and predictions.score is not null
+        and not {{ is_nan('predictions.score') }}
+),
+
 served as (
     select
         predictions.*,
+        champion_scores.gap as champion_gap,
+        champion_scores.score * reactions.n_ratings as champion_score_rated,
         reactions.n_asked,
         reactions.n_ratings,
         reactions.sum_rating,
@@ -25,6 +48,8 @@ served as (
                 predictions.model_version
                 = case
                     when predictions.arm = 'challenger' then experiments.challenger_version
+                    when predictions.arm = 'rest'
+                        then coalesce(experiments.rest_version, experiments.champion_version)
                     else experiments.champion_version
                 end
                 then 0
@@ -42,6 +67,12 @@ served as (
             and predictions.departure_date = reactions.departure_date
             and predictions.prediction_id = reactions.prediction_id
             and predictions.unit_id = reactions.unit_id
+    left join champion_scores
+        on
+            predictions.loop = champion_scores.loop
+            and predictions.experiment_id = champion_scores.experiment_id
+            and predictions.departure_date = champion_scores.departure_date
+            and predictions.unit_id = champion_scores.unit_id
     where
         {{ in_build_scope('predictions') }}
         and predictions.experiment_id is not null
@@ -68,7 +99,10 @@ summed as (
         {{ exact_sum('latency_ms') }} as sum_latency_ms,
         max(latency_ms) as max_latency_ms,
         {{ whole_sum('is_wrong_version') }} as n_wrong_version,
-        {{ whole_sum('is_null_score') }} as n_null_score
+        {{ whole_sum('is_null_score') }} as n_null_score,
+        {{ count_of('champion_gap') }} as n_champion_labelled,
+        {{ exact_sum('champion_gap') }} as sum_champion_gap,
+        {{ exact_sum('champion_score_rated') }} as sum_champion_score_rated
     from served
     group by loop, experiment_id, departure_date, arm
 )
@@ -92,5 +126,8 @@ select
     sum_latency_ms,
     max_latency_ms,
     n_wrong_version,
-    n_null_score
+    n_null_score,
+    n_champion_labelled,
+    sum_champion_gap,
+    sum_champion_score_rated
 from summed

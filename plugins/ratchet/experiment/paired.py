@@ -25,18 +25,25 @@ DEGENERATE = 1e-12  # a standard error this small beside the value says that not
 class Estimate:
     """An effect, its clustered standard error, and what it rests on.
 
-    `standard_error` is nan with fewer than two clusters: such an estimate decides nothing.
+    `standard_error` is nan with fewer than two clusters: such an estimate decides nothing. `fitted` numbers were
+    taken from the clusters (the mean, and a covariate's slope): Student's t has clusters - fitted degrees.
     """
 
     value: float
     standard_error: float
     clusters: int
     units: int
+    fitted: int = 1
+
+    @property
+    def degrees(self) -> int:
+        """Degrees of freedom of the standard error."""
+        return self.clusters - self.fitted
 
     @property
     def is_usable(self) -> bool:
-        """Whether value and error are finite and rest on at least two clusters."""
-        return self.clusters >= 2 and math.isfinite(self.value) and math.isfinite(self.standard_error)
+        """Whether value and error are finite and rest on more clusters than numbers fitted."""
+        return self.degrees >= 1 and math.isfinite(self.value) and math.isfinite(self.standard_error)
 
     @property
     def is_degenerate(self) -> bool:
@@ -53,7 +60,7 @@ class Estimate:
         gap = self.value - reference
         if self.standard_error == 0:
             return math.copysign(Z_LIMIT, gap) if gap else 0.0
-        return t_to_z(gap / self.standard_error, self.clusters - 1)
+        return t_to_z(gap / self.standard_error, self.degrees)
 
     @property
     def z(self) -> float:
@@ -66,7 +73,7 @@ class Estimate:
             raise ValueError(f"error is {error}; expected a one-sided probability in (0, 0.5)")
         if not self.is_usable:
             return -math.inf, math.inf
-        reach = float(-stdtrit(self.clusters - 1, error)) * self.standard_error
+        reach = float(-stdtrit(self.degrees, error)) * self.standard_error
         return self.value - reach, self.value + reach
 
     def evidence(self, error: float = 0.025) -> dict[str, Any]:
@@ -81,6 +88,7 @@ class Estimate:
             "z": plain(self.z),
             "clusters": self.clusters,
             "units": self.units,
+            "fitted": self.fitted,
         }
 
     @classmethod
@@ -95,6 +103,7 @@ class Estimate:
             unplain(content["standard_error"]),
             int(content["clusters"]),
             int(content["units"]),
+            int(content.get("fitted", 1)),
         )
 
 
@@ -164,6 +173,30 @@ def arm_difference(
     mean1, mean0 = float(sums1.sum() / total1), float(sums0.sum() / total0)
     parts = (sums1 - mean1 * sizes1) / total1 - (sums0 - mean0 * sizes0) / total0
     return Estimate(mean1 - mean0, _clustered_error(parts), clusters, round(total1 + total0))
+
+
+def unit_difference(treated: tuple[float, float, float], control: tuple[float, float, float]) -> Estimate:
+    """Treated mean minus control mean of independent units, from (units, sum, sum of squares) of each arm.
+
+    Each unit is its own cluster: the error is sqrt(s1^2 / n1 + s0^2 / n0) (Welch 1947, Biometrika 34:28-35), with
+    n1 + n0 - 2 degrees of freedom. For a rate the sum of squares is the sum.
+
+    Raises:
+        ValueError: a sum is not finite, or the squares are less than the sum allows.
+    """
+    if not all(math.isfinite(number) for number in (*treated, *control)):
+        raise ValueError(f"sums {treated} and {control} are not finite")
+    parts = []
+    for units, total, squares in (treated, control):
+        if units < 2:
+            return Estimate(math.nan, math.nan, 0, 0)
+        spread = squares - total * total / units
+        if spread < -1e-9 * max(squares, 1.0):
+            raise ValueError(f"squares {squares} are too small for the sum {total} of {units:.0f} units")
+        parts.append((total / units, max(spread, 0.0) / (units - 1) / units))
+    (mean1, error1), (mean0, error0) = parts
+    units = round(treated[0] + control[0])
+    return Estimate(mean1 - mean0, math.sqrt(error1 + error0), units, units, fitted=2)
 
 
 def sign_flip_p_value(differences: ArrayLike, *, seed: int, flips: int = 9999) -> float:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import gammaln
+from numpy.typing import NDArray
+from scipy.special import gammaln, xlogy
 
+Array = NDArray[np.float64]
 CONCENTRATION = 1000.0  # prior weight of the plan in units: alternatives within a few points of it
 
 
@@ -57,47 +59,66 @@ def sample_ratio(
         ValueError: a plan that does not sum to 1, a negative count, an arm outside the plan, or alpha
             out of range.
     """
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha is {alpha}; expected a probability in (0, 1)")
-    finished, current, largest = 0.0, 0.0, 0.0
-    plan: dict[str, float] = {}
-    counts: dict[str, int] = {}
-    observed: dict[str, int] = {}
-    expected: dict[str, float] = {}
+    arms = sorted({arm for shares, _ in periods for arm in shares})
     for shares, units in periods:
         _check(shares, units)
-        if dict(shares) != plan:
-            finished, current, plan, counts = finished + current, 0.0, dict(shares), dict.fromkeys(shares, 0)
-        total = sum(units.values())
-        for arm, share in shares.items():
-            counts[arm] += int(units.get(arm, 0))
-            observed[arm] = observed.get(arm, 0) + int(units.get(arm, 0))
-            expected[arm] = expected.get(arm, 0.0) + share * total
-        current = _log_e(counts, plan, concentration)
-        largest = max(largest, finished + current)
+    plans = np.array([[shares.get(arm, 0.0) for arm in arms] for shares, _ in periods])
+    counts = np.array([[units.get(arm, 0) for arm in arms] for _, units in periods], dtype=np.float64)
+    shape = (len(periods), len(arms))
+    return ratio_of(arms, plans.reshape(shape), counts.reshape(shape), alpha, concentration)
+
+
+def ratio_of(
+    arms: Sequence[str], plans: Array, counts: Array, alpha: float, concentration: float = CONCENTRATION
+) -> SampleRatio:
+    """`sample_ratio` from arrays of periods by arms.
+
+    Raises:
+        ValueError: alpha out of range.
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha is {alpha}; expected a probability in (0, 1)")
+    path = log_e_path(plans, counts[None], concentration)[0]
+    largest = max(0.0, float(path.max())) if len(path) else 0.0
+    expected = (plans * counts.sum(axis=1, keepdims=True)).sum(axis=0)
     return SampleRatio(
         is_alarm=largest >= -math.log(alpha),
-        log_e_value=_finite(finished + current),
+        log_e_value=_finite(float(path[-1])) if len(path) else 0.0,
         largest_log_e_value=_finite(largest),
         alpha=alpha,
-        units=sum(observed.values()),
-        observed=observed,
-        expected=expected,
+        units=int(counts.sum()),
+        observed={arm: int(n) for arm, n in zip(arms, counts.sum(axis=0), strict=True)},
+        expected={arm: float(n) for arm, n in zip(arms, expected, strict=True)},
     )
 
 
-def _log_e(counts: Mapping[str, int], plan: Mapping[str, float], concentration: float) -> float:
-    if any(counts[arm] and not plan[arm] for arm in plan):
-        return math.inf
-    arms = [arm for arm in plan if plan[arm] > 0]
-    if len(arms) < 2:
-        return 0.0
-    share = np.array([plan[arm] for arm in arms])
-    seen = np.array([counts[arm] for arm in arms], dtype=np.float64)
-    prior = concentration * share
-    mixture = gammaln(concentration) - gammaln(concentration + seen.sum())
-    mixture += float(np.sum(gammaln(prior + seen) - gammaln(prior)))
-    return float(mixture - np.sum(seen * np.log(share)))
+def log_e_path(plans: Array, counts: Array, concentration: float = CONCENTRATION) -> Array:
+    """Log e-values, cohorts by periods, of counts of cohorts by periods by arms against plans of periods by arms.
+
+    Infinite from the period on in which an arm of planned share 0 holds a unit.
+    """
+    cohorts, periods, _ = counts.shape
+    path = np.zeros((cohorts, periods))
+    finished = np.zeros(cohorts)
+    first = 0
+    while first < periods:
+        last = first + 1
+        while last < periods and (plans[last] == plans[first]).all():
+            last += 1
+        share = plans[first]
+        planned = share > 0
+        seen = counts[:, first:last].cumsum(axis=1)
+        current = np.zeros(seen.shape[:2])
+        if planned.sum() >= 2:
+            prior, kept = concentration * share[planned], seen[..., planned]
+            current = gammaln(concentration) - gammaln(concentration + kept.sum(axis=-1))
+            current = current + (gammaln(prior + kept) - gammaln(prior)).sum(axis=-1)
+            current = current - xlogy(kept, share[planned]).sum(axis=-1)
+        current = np.where(seen[..., ~planned].sum(axis=-1) > 0, np.inf, current)
+        path[:, first:last] = finished[:, None] + current
+        finished = path[:, last - 1]
+        first = last
+    return path
 
 
 def _finite(value: float) -> float:

@@ -30,7 +30,7 @@ class SequentialTest:
         if not math.isfinite(self.z):
             return "can't be tested"
         if not self.is_new_look:
-            return "no new mature day since the last look"
+            return "no new mature cluster since the last look"
         return "not reached"
 
 

@@ -14,29 +14,37 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ratchet.experiment.integrity import Sums, check_integrity, is_mature, read_sums
-from ratchet.experiment.paired import Estimate, plain, ratio_estimate
-from ratchet.experiment.sequential import SequentialTest, sequential_test
-from ratchet.experiment.state import Action, Look, RolloutState, Verdict
-from ratchet.experiment.watch import cohort_harm, guardrail_effect
+from ratchet.experiment.cohorts import Cohort
+from ratchet.experiment.harm import cohorts_of, harm_reasons
+from ratchet.experiment.integrity import Shares, check_integrity
+from ratchet.experiment.looks import Looking
+from ratchet.experiment.metrics import Effect, arm_effect, information, paired_effect
+from ratchet.experiment.planning import outlook
+from ratchet.experiment.state import Action, RolloutState, Verdict
+from ratchet.experiment.sums import EVERYONE, Sums, read_sums
 
 if TYPE_CHECKING:
     from ratchet.loop import Loop
 
 FEWEST_STAGE_CLUSTERS = 2  # a stage is left only when some of its own days were judged
-FEWEST_HARM_CLUSTERS = 4  # below, a t test has hardly a tail to look at
 
 
 def judge_day(
-    loop: Loop, state: RolloutState, paired: pd.DataFrame, arms: pd.DataFrame, day: date
+    loop: Loop,
+    state: RolloutState,
+    paired: pd.DataFrame,
+    arms: pd.DataFrame,
+    day: date,
+    *,
+    exposure: pd.DataFrame | None = None,
 ) -> Verdict:
-    """The verdict at the end of `day` (local), from the sums of exp_paired_daily and exp_arm_daily.
+    """The verdict at the end of `day` (local), from exp_paired_daily, exp_arm_daily and exp_exposure_daily.
 
     Rows outside the experiment, before its first day or after `day` are ignored, and each metric uses only
     the departure days whose window is closed: departure_date + maturity <= day. `verdict.looks` are to be
     kept with `state.after(verdict)`: without them the next look would not be peek-safe.
 
-    Nothing is raised for bad data: it holds, with the reason.
+    Nothing is raised for bad data, or for a table that is not given: it holds, with the reason.
     """
     evidence: dict[str, Any] = {
         "experiment_id": state.experiment_id,
@@ -47,37 +55,48 @@ def judge_day(
     contradictions = _contradictions(loop, state, day)
     if contradictions:
         return Verdict("hold", tuple(contradictions), evidence)
-    sums, faults = read_sums(state, paired, arms, day)
+    sums, faults = read_sums(state, paired, arms, exposure, day)
     if sums is None:
         return _late_or_hold(loop, state, day, faults, evidence)
-    findings, evidence["integrity"] = check_integrity(loop, state, sums, day)
+    findings, evidence["integrity"] = check_integrity(loop, state, sums, _shares(loop, state, sums))
     if findings:
         return _late_or_hold(loop, state, day, findings, evidence)
-    return _judge_effects(loop, state, sums, day, evidence)
+    return _judge_effects(Looking(loop, state, day, evidence), sums)
 
 
-def _judge_effects(
-    loop: Loop, state: RolloutState, sums: Sums, day: date, evidence: dict[str, Any]
-) -> Verdict:
+def primary_effect(loop: Loop, sums: Sums) -> Effect:
+    """The gain of the primary metric over its mature days: on the same units, or between arms where the prediction
+    changes the outcome.
+    """
+    days = sums.mature(loop.label.maturity_hours)
+    if loop.prediction.influences_outcome:
+        return arm_effect(loop, loop.metrics.primary, sums, days, sign=-1.0, margin=0.0)
+    return paired_effect(loop, loop.metrics.primary, sums, days)
+
+
+def _judge_effects(looking: Looking, sums: Sums) -> Verdict:
+    loop, state, evidence = looking.loop, looking.state, looking.evidence
     rollout, metric = loop.rollout, loop.metrics.primary
-    mature = sums.paired[is_mature(sums.paired["departure_date"], loop.label.maturity_hours, day)]
-    mature = mature[mature["n_labelled"] > 0]
-    everyone = mature[mature["cohort_dimension"] == "all"]
-    gain = ratio_estimate(
-        everyone[f"sum_{metric}_champion"] - everyone[f"sum_{metric}_challenger"], everyone["n_labelled"]
-    )
-    fraction = gain.clusters / rollout.horizon_days
-    evidence["primary"] = {"metric": metric, **gain.evidence(rollout.alpha), "information_fraction": fraction}
-    looks: dict[str, Look] = {}
-
-    harm = _harm(loop, state, sums, mature, gain, day, looks, evidence)
+    effect = primary_effect(loop, sums)
+    gain = effect.estimate
+    fraction = looking.fraction(gain)
+    evidence["primary"] = {
+        "metric": metric,
+        "kind": "between_arms" if loop.prediction.influences_outcome else "paired",
+        **gain.evidence(rollout.alpha),
+        "information_fraction": fraction,
+    }
+    evidence["plan"] = outlook(loop, gain)
+    cohorts = cohorts_of(loop, sums)
+    harm = harm_reasons(looking, sums, effect, cohorts)
     if harm:
-        return Verdict("roll_back", tuple(harm), evidence, looks)
+        return Verdict("roll_back", tuple(harm), evidence, looking.looks)
 
     is_last = state.stage_index == len(rollout.stages) - 1
     stage = rollout.stages[state.stage_index]
-    stage_days = (day - state.stage_started_on).days + 1
-    stage_mature = int((everyone["departure_date"] >= state.stage_started_on).sum())
+    stage_days = (looking.day - state.stage_started_on).days + 1
+    labelled = sums.paired.of("n_labelled", *EVERYONE)[: sums.mature(loop.label.maturity_hours)]
+    stage_mature = int((labelled[sums.index_of(state.stage_started_on) :] > 0).sum())
     evidence |= {"stage_days": stage_days, "stage_mature_days": stage_mature}
     waits: list[str] = []
     if stage_days < stage.min_days or stage_mature < FEWEST_STAGE_CLUSTERS:
@@ -85,28 +104,29 @@ def _judge_effects(
             f"stage {stage.name} is in day {stage_days} since {state.stage_started_on}, {stage_mature} "
             f"mature; it needs {stage.min_days} days, {FEWEST_STAGE_CLUSTERS} of them mature"
         )
-    if is_last and gain.clusters < rollout.min_clusters:
-        waits.append(f"{gain.clusters} mature days in all; a promotion needs {rollout.min_clusters}")
+    clusters = information(loop, gain)
+    if is_last and clusters < rollout.min_clusters:
+        waits.append(f"{clusters} mature clusters in all; a promotion needs {rollout.min_clusters}")
     if is_last:
-        waits += _unjudged_cohorts(loop, evidence)
+        waits += _unjudged_cohorts(loop, cohorts, evidence)
     if is_last and not waits:
-        open_points, proof = _promotion(loop, state, sums, gain, day, looks, evidence)
+        open_points, proof = _promotion(looking, effect)
         if not open_points:
-            return Verdict("promote", tuple(proof), evidence, looks)
+            return Verdict("promote", tuple(proof), evidence, looking.looks)
         waits = open_points
-    spent = _horizon_reason(loop, state, fraction, gain.clusters, day)
+    spent = _horizon_reason(loop, state, fraction, clusters, looking.day)
     if spent:
-        return Verdict("inconclusive", (spent, *waits), evidence, looks)
+        return Verdict("inconclusive", (spent, *waits), evidence, looking.looks)
     if waits or is_last:
-        return Verdict("hold", tuple(waits), evidence, looks)
+        return Verdict("hold", tuple(waits), evidence, looking.looks)
     return Verdict(
         "advance",
         (
             f"stage {stage.name} has had {stage_days} days (needs {stage.min_days}) and shows no harm: "
-            f"{metric} gain {gain.value:+.5f}, z = {gain.z:.2f} over {gain.clusters} days",
+            f"{metric} gain {gain.value:+.5f}, z = {gain.z:.2f} over {gain.clusters} clusters",
         ),
         evidence,
-        looks,
+        looking.looks,
     )
 
 
@@ -115,7 +135,7 @@ def _contradictions(loop: Loop, state: RolloutState, day: date) -> list[str]:
     found = []
     if not loop.guardrails:
         found.append("the loop file declares no guardrail: a rollout without one is not judged")
-    if loop.prediction.influences_outcome:
+    if loop.prediction.influences_outcome and any(rail.kind == "paired" for rail in loop.guardrails):
         found.append("predictions of this loop influence the outcome: a paired comparison would be wrong")
     if not 0 <= state.stage_index < len(stages) or stages[state.stage_index].name != state.stage_name:
         found.append(
@@ -127,99 +147,66 @@ def _contradictions(loop: Loop, state: RolloutState, day: date) -> list[str]:
             f"{len(state.stage_starts)} stage starts are recorded for stage index {state.stage_index}, "
             f"the first {state.stage_starts[:1]}, the rollout began on {state.started_on}"
         )
-    late = sorted(look.day for looks in state.looks.values() for look in looks if look.day >= day)
-    if late:
-        found.append(f"a look at {late[-1]} is already recorded; {day} can't be judged after it")
-    return found
+    return found + repeated_looks(state, day)
 
 
-def _harm(
-    loop: Loop,
-    state: RolloutState,
-    sums: Sums,
-    mature: pd.DataFrame,
-    gain: Estimate,
-    day: date,
-    looks: dict[str, Look],
-    evidence: dict[str, Any],
-) -> list[str]:
-    """Reasons to roll back; adds to `looks` and `evidence`."""
-    rollout = loop.rollout
-    reasons: list[str] = []
-    if gain.clusters >= FEWEST_HARM_CLUSTERS:
-        test = _test(loop, state, "harm", day, gain, -gain.z, rollout.rollback_alpha)
-        _record(test, "harm", day, looks, evidence)
-        if test.is_crossed:
-            reasons.append(
-                f"{loop.metrics.primary} is worse by {-gain.value:.5f} per unit: z = {gain.z:.2f} is at "
-                f"or below -{test.bound:.2f} after {gain.clusters} days"
-            )
-    evidence["guardrails"] = {}
-    error = rollout.rollback_alpha / len(loop.guardrails)
-    for guardrail in loop.guardrails:
-        effect = guardrail_effect(guardrail, sums, day)
-        record = {
-            **effect.evidence(rollout.rollback_alpha),
-            "kind": guardrail.kind,
-            "margin": guardrail.margin,
-        }
-        evidence["guardrails"][guardrail.metric] = record
-        if effect.clusters >= max(FEWEST_HARM_CLUSTERS, guardrail.min_clusters):
-            name = f"guardrail_harm:{guardrail.metric}"
-            worse = -effect.z_against(-guardrail.margin)
-            test = _test(loop, state, name, day, effect, worse, error)
-            _record(test, name, day, looks, evidence)
-            if test.is_crossed:
-                reasons.append(
-                    f"guardrail {guardrail.metric} is worse by {-effect.value:.4f}, beyond its margin "
-                    f"{guardrail.margin}: z = {worse:.2f} reached {test.bound:.2f} after {effect.clusters} "
-                    "days"
-                )
-    reasons += cohort_harm(loop, state, mature, gain, day, looks, evidence)
-    return reasons
+def repeated_looks(state: RolloutState, day: date) -> list[str]:
+    """A finding when a look at `day` or later is recorded already."""
+    late = max((look.day for looks in state.looks.values() for look in looks), default=None)
+    if late is None or late < day:
+        return []
+    return [f"a look at {late} is already recorded; {day} can't be judged after it"]
 
 
-def _promotion(
-    loop: Loop,
-    state: RolloutState,
-    sums: Sums,
-    gain: Estimate,
-    day: date,
-    looks: dict[str, Look],
-    evidence: dict[str, Any],
-) -> tuple[list[str], list[str]]:
-    """What still stands against promotion, and the proof gathered; adds to `looks` and `evidence`."""
+def _shares(loop: Loop, state: RolloutState, sums: Sums) -> Shares:
+    """The challenger's planned share of each day; None on the day before a change, when both plans may apply."""
+    starts = [sums.index_of(start) for start in state.stage_starts]
+    shares: list[float | None] = []
+    for index, start in enumerate(starts):
+        end = min(sums.days, starts[index + 1]) if index + 1 < len(starts) else sums.days
+        shares += [loop.rollout.stages[index].share] * max(0, end - start)
+    for start in starts[1:]:
+        if 0 < start <= len(shares):
+            shares[start - 1] = None
+    return tuple(shares)
+
+
+def _promotion(looking: Looking, effect: Effect) -> tuple[list[str], list[str]]:
+    """What still stands against promotion, and the proof gathered."""
+    loop, gain = looking.loop, effect.estimate
     rollout = loop.rollout
     missing: list[str] = []
     proof: list[str] = []
     if gain.is_degenerate:
         missing.append(
-            f"the gain is {gain.value:+.5f} on each day alike: no comparison of two models looks so"
+            f"the gain is {gain.value:+.5f} in each cluster alike: no comparison of two models looks so"
         )
-    test = _test(loop, state, "promotion", day, gain, gain.z, rollout.alpha)
-    _record(test, "promotion", day, looks, evidence)
+    if information(loop, gain) < 1:
+        return [f"{loop.metrics.primary} has no mature cluster yet"], proof
+    test = looking.test("promotion", gain, gain.z, rollout.alpha)
     summary = (
         f"{loop.metrics.primary} gain {gain.value:+.5f} per unit, z = {gain.z:.2f}, boundary "
-        f"{test.bound:.2f} at {gain.clusters} of {rollout.horizon_days} days"
+        f"{test.bound:.2f} at {information(loop, gain)} of {looking.horizon} clusters"
     )
     if test.is_crossed:
         proof.append(f"{summary}: crossed")
     else:
         missing.append(f"{summary}: {test.why_not}")
     for guardrail in loop.guardrails:
-        effect = guardrail_effect(guardrail, sums, day)
-        if effect.clusters < max(2, guardrail.min_clusters) or not effect.is_usable or effect.is_degenerate:
+        estimate = looking.guardrails[guardrail.metric].estimate
+        clusters = information(loop, estimate)
+        fewest = max(2, guardrail.min_clusters)
+        if clusters < fewest or not estimate.is_usable or estimate.is_degenerate:
             missing.append(
-                f"guardrail {guardrail.metric} can't be judged yet: {effect.clusters} mature days, "
-                f"{effect.units} units; it needs {max(2, guardrail.min_clusters)} days"
+                f"guardrail {guardrail.metric} can't be judged yet: {clusters} mature clusters, "
+                f"{estimate.units} units; it needs {fewest} clusters"
             )
             continue
         name = f"guardrail:{guardrail.metric}"
-        test = _test(loop, state, name, day, effect, effect.z_against(-guardrail.margin), rollout.alpha)
-        _record(test, name, day, looks, evidence)
+        test = looking.test(name, estimate, estimate.z_against(-guardrail.margin), rollout.alpha)
         summary = (
-            f"guardrail {guardrail.metric} effect {effect.value:+.4f}, margin {guardrail.margin}, "
-            f"z = {test.z:.2f}, boundary {test.bound:.2f} at {effect.clusters} days"
+            f"guardrail {guardrail.metric} effect {estimate.value:+.4f}, margin {guardrail.margin}, "
+            f"z = {test.z:.2f}, boundary {test.bound:.2f} at {clusters} clusters"
         )
         (proof if test.is_crossed else missing).append(
             f"{summary}: {'not worse' if test.is_crossed else test.why_not}"
@@ -227,41 +214,25 @@ def _promotion(
     return missing, proof
 
 
-def _unjudged_cohorts(loop: Loop, evidence: dict[str, Any]) -> list[str]:
-    judged = [name for name, record in evidence["cohorts"].items() if record["judged"]]
-    return [
-        f"no cohort of {dimension} has enough mature units to be judged"
+def _unjudged_cohorts(loop: Loop, cohorts: tuple[Cohort, ...], evidence: dict[str, Any]) -> list[str]:
+    """Cohorts without enough evidence hold a promotion, or are left to a person's signature, as the loop says."""
+    without = [cohort.name for cohort in cohorts if not evidence["cohorts"][cohort.name]["judged"]]
+    absent = [
+        dimension
         for dimension in loop.cohorts.dimensions
-        if not any(name.startswith(f"{dimension}=") for name in judged)
+        if not any(cohort.dimension == dimension for cohort in cohorts)
     ]
-
-
-def _test(
-    loop: Loop, state: RolloutState, name: str, day: date, effect: Estimate, z: float, alpha: float
-) -> SequentialTest:
-    return sequential_test(
-        state.looks.get(name, ()),
-        clusters=effect.clusters,
-        horizon=loop.rollout.horizon_days,
-        z=z,
-        alpha=alpha,
-        power=loop.rollout.spending_power,
-    )
-
-
-def _record(
-    test: SequentialTest, name: str, day: date, looks: dict[str, Look], evidence: dict[str, Any]
-) -> None:
-    evidence.setdefault("tests", {})[name] = {
-        "z": plain(test.z),
-        "bound": plain(test.bound),
-        "information_fraction": test.fraction,
-        "alpha": test.alpha,
-        "crossed": test.is_crossed,
-        "new_look": test.is_new_look,
-    }
-    if test.is_new_look:
-        looks[name] = Look(day, test.fraction, float(test.z), test.is_crossed)
+    evidence["cohorts_without_evidence"] = without
+    evidence["needs_signature_for"] = without if loop.cohorts.without_evidence == "accept" else []
+    waits = [f"no cohort of {dimension} has enough mature units to be judged" for dimension in absent]
+    if loop.cohorts.without_evidence == "hold":
+        waits += [
+            f"cohort {cohort.name} has {cohort.counts.sum():.0f} mature units in "
+            f"{int((cohort.counts > 0).sum())} clusters: not enough evidence"
+            for cohort in cohorts
+            if cohort.name in without
+        ]
+    return waits
 
 
 def _last_day(loop: Loop, state: RolloutState) -> date:
@@ -271,11 +242,10 @@ def _last_day(loop: Loop, state: RolloutState) -> date:
 
 
 def _horizon_reason(loop: Loop, state: RolloutState, fraction: float, clusters: int, day: date) -> str | None:
-    horizon = loop.rollout.horizon_days
     if fraction >= 1 or day >= _last_day(loop, state):
         return (
-            f"the horizon of {horizon} days is used up ({clusters} mature days by {day}) without a proof: "
-            "nothing is promoted"
+            f"the horizon of {loop.rollout.horizon_days} days or {loop.rollout.information} clusters is used up "
+            f"({clusters} clusters by {day}) without a proof: nothing is promoted"
         )
     return None
 

@@ -45,6 +45,7 @@ _TABLES = {
     "ops.experiments": """
         loop varchar not null, experiment_id varchar not null,
         champion_version integer not null, challenger_version integer not null,
+        rest_version integer,
         primary key (loop, experiment_id)""",
     "ops.watermarks": """
         loop varchar not null, source varchar not null,
@@ -69,6 +70,7 @@ _TABLES = {
 
 
 _GAINED = {
+    "ops.experiments": {"rest_version": "integer"},
     "raw.quarantine": {
         "quarantine_id": "varchar",
         "original_bytes": "bytea",
