@@ -43,14 +43,14 @@ def primary_harm(looking: Looking, gain: Effect) -> list[str]:
     ]
 
 
-def guardrail_harm(looking: Looking, sums: Sums) -> list[str]:
+def guardrail_harm(looking: Looking, sums: Sums, *, are_paired: bool = True) -> list[str]:
     """Reasons for each guardrail that is worse by more than its margin; the guardrails share the error."""
     loop = looking.loop
     reasons: list[str] = []
     looking.evidence["guardrails"] = {}
     error = loop.rollout.rollback_alpha / len(loop.guardrails)
     for guardrail in loop.guardrails:
-        effect = guardrail_effect(loop, guardrail, sums)
+        effect = guardrail_effect(loop, guardrail, sums, are_paired=are_paired)
         looking.guardrails[guardrail.metric] = effect
         looking.evidence["guardrails"][guardrail.metric] = {
             **effect.estimate.evidence(loop.rollout.rollback_alpha),
@@ -89,7 +89,7 @@ def _asked(
     return found
 
 
-def cohorts_of(loop: Loop, sums: Sums) -> tuple[Cohort, ...]:
+def cohorts_of(loop: Loop, sums: Sums, *, are_paired: bool = True) -> tuple[Cohort, ...]:
     """Gains of the primary metric by cohort over the mature days: paired, or between arms where paired would be wrong.
 
     Between arms a day's count is n1 n0 / (n1 + n0), and its gain the difference of the arms' means times that.
@@ -97,7 +97,7 @@ def cohorts_of(loop: Loop, sums: Sums) -> tuple[Cohort, ...]:
     days = sums.mature(loop.label.maturity_hours)
     metric = loop.metrics.primary
     keys: list[tuple[str, ...]]
-    if not loop.prediction.influences_outcome:
+    if are_paired and not loop.prediction.influences_outcome:
         keys = list(sums.paired.keys)
         counts = sums.paired.columns["n_labelled"][:, :days]
         gains = np.where(counts > 0, paired_gains(metric, sums)[:, :days], 0.0)

@@ -149,14 +149,24 @@ def arm_effect(
     return Effect(_signed(estimate, sign), symmetric(-weights * (sign * gaps + margin)))
 
 
-def guardrail_effect(loop: Loop, guardrail: Guardrail, sums: Sums) -> Effect:
+def primary_effect(loop: Loop, sums: Sums, *, are_paired: bool = True) -> Effect:
+    """The gain of the primary metric over its mature days: on the same units, or between arms where the prediction
+    changes the outcome or not both models scored every unit.
+    """
+    days = sums.mature(loop.label.maturity_hours)
+    if are_paired and not loop.prediction.influences_outcome:
+        return paired_effect(loop, loop.metrics.primary, sums, days)
+    return arm_effect(loop, loop.metrics.primary, sums, days, sign=-1.0, margin=0.0)
+
+
+def guardrail_effect(loop: Loop, guardrail: Guardrail, sums: Sums, *, are_paired: bool = True) -> Effect:
     """The challenger's effect on a guardrail over its mature days, and the evidence that it is beyond its margin.
 
     Raises:
         ValueError: the metric has no sums of that kind.
     """
     days = sums.mature(guardrail.maturity_hours)
-    if guardrail.kind == "paired":
+    if guardrail.kind == "paired" and are_paired:
         return paired_effect(loop, guardrail.metric, sums, days, margin=guardrail.margin)
     sign = 1.0 if guardrail.better == "higher" else -1.0
     return arm_effect(

@@ -127,9 +127,18 @@ class Sums:
 
 
 def read_sums(
-    state: RolloutState, paired: pd.DataFrame, arms: pd.DataFrame, exposure: pd.DataFrame | None, day: date
+    state: RolloutState,
+    paired: pd.DataFrame,
+    arms: pd.DataFrame,
+    exposure: pd.DataFrame | None,
+    day: date,
+    *,
+    needs_pairs: bool = True,
 ) -> tuple[Sums | None, list[str]]:
-    """The experiment's rows from its first day through `day`, or None and why they can't be used."""
+    """The experiment's rows from its first day through `day`, or None and why they can't be used.
+
+    Without `needs_pairs` the paired sums may have no row of the experiment.
+    """
     if exposure is None:
         return None, ["exp_exposure_daily was not given: who was exposed to what can't be checked"]
     faults: list[str] = []
@@ -141,17 +150,33 @@ def read_sums(
             faults += [f"{table} lacks the column {column}: nothing can be judged" for column in missing]
             continue
         read, fault = _cells(frame, state, day, columns[1:keys], columns[keys:])
-        if read is None:
+        if (
+            read is None
+            and table == "exp_paired_daily"
+            and not needs_pairs
+            and fault.startswith("has no row")
+        ):
+            cells.append(_nothing(_days(state, day), columns[keys:]))
+        elif read is None:
             faults.append(f"{table} {fault}")
         else:
             cells.append(read)
     return (None, faults) if faults else (Sums(state.started_on, day, *cells), [])
 
 
+def _days(state: RolloutState, day: date) -> int:
+    """Departure days from the experiment's first to `day`."""
+    return (day - state.started_on).days + 1
+
+
+def _nothing(days: int, numbers: Sequence[str]) -> Cells:
+    return Cells((), dict.fromkeys(numbers, np.zeros((0, days))), np.zeros((0, days), dtype=bool))
+
+
 def _cells(
     frame: pd.DataFrame, state: RolloutState, day: date, keys: Sequence[str], numbers: Sequence[str]
 ) -> tuple[Cells | None, str]:
-    days = (day - state.started_on).days + 1
+    days = _days(state, day)
     offsets = _ordinals(frame["departure_date"]) - state.started_on.toordinal()
     inside = (offsets >= 0) & (offsets < days)
     if "experiment_id" in frame.columns:

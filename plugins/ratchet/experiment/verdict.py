@@ -18,7 +18,7 @@ from ratchet.experiment.cohorts import Cohort
 from ratchet.experiment.harm import cohorts_of, harm_reasons
 from ratchet.experiment.integrity import Shares, check_integrity
 from ratchet.experiment.looks import Looking
-from ratchet.experiment.metrics import Effect, arm_effect, information, paired_effect
+from ratchet.experiment.metrics import Effect, information, primary_effect
 from ratchet.experiment.planning import outlook
 from ratchet.experiment.state import Action, RolloutState, Verdict
 from ratchet.experiment.sums import EVERYONE, Sums, read_sums
@@ -62,16 +62,6 @@ def judge_day(
     if findings:
         return _late_or_hold(loop, state, day, findings, evidence)
     return _judge_effects(Looking(loop, state, day, evidence), sums)
-
-
-def primary_effect(loop: Loop, sums: Sums) -> Effect:
-    """The gain of the primary metric over its mature days: on the same units, or between arms where the prediction
-    changes the outcome.
-    """
-    days = sums.mature(loop.label.maturity_hours)
-    if loop.prediction.influences_outcome:
-        return arm_effect(loop, loop.metrics.primary, sums, days, sign=-1.0, margin=0.0)
-    return paired_effect(loop, loop.metrics.primary, sums, days)
 
 
 def _judge_effects(looking: Looking, sums: Sums) -> Verdict:
