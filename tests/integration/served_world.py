@@ -18,7 +18,7 @@ from ratchet.loop import Loop, load_loop
 from ratchet.registry.models import Registry
 from ratchet.scoring.routing import Routing, read_routing
 from ratchet.settings import Settings, load_settings
-from ratchet.stages import rollout as stage
+from ratchet.stages import applying
 from ratchet.stages.jobs import Job
 from ratchet.stages.records import ledger_of
 from ratchet.stages.serving import project, terms_of
@@ -88,7 +88,7 @@ class ServedWorld:
         return key
 
     def apply(self, decision: str, as_of: datetime) -> dict[str, Any]:
-        return stage.apply(self.settings, self.loop, decision, as_of, quiet)
+        return applying.apply(self.settings, self.loop, decision, as_of, quiet)
 
     def promote(self, version: int, as_of: datetime) -> str:
         """Start and promote `version`; the experiment's id."""

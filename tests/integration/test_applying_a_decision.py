@@ -2,83 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
+from tests.integration.served_world import copied, quiet
 
 from ratchet.experiment.state import Verdict
 from ratchet.ledger.state import fold
-from ratchet.ledger.store import Ledger, migrate
-from ratchet.loop import load_loop
+from ratchet.ledger.store import Ledger
 from ratchet.published import publish
 from ratchet.registry.models import Registry
 from ratchet.scoring.routing import read_routing
-from ratchet.settings import load_settings
+from ratchet.stages import applying, serving
 from ratchet.stages import rollout as stage
-from ratchet.stages import serving
 from ratchet.stages.jobs import Job
 from ratchet.stages.serving import project, terms_of
 from ratchet.stages.train import offer
-from ratchet.training.fit import fit_model
 from ratchet.warehouse.connect import open_warehouse
-from ratchet.warehouse.ops import ensure
 
 STARTED = datetime(2013, 6, 18)
 EXPERIMENT = "flights-v2-20130618"
 DECISION = f"look:{EXPERIMENT}:2013-07-14"
 
 
-def quiet(_: str) -> None:
-    return None
-
-
 class Installation:
     """A loop with champion 1 and challenger 2 on trial, and one decision that waits."""
 
-    def __init__(self, home: Path) -> None:
-        self.settings = replace(
-            load_settings({}),
-            home=home,
-            ledger_url=f"sqlite:///{home / 'ledger.db'}",
-            mlflow_uri=f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
-            warehouse_path=home / "warehouse.duckdb",
-        )
-        self.loop = load_loop(self.settings.loops_dir / "flights.yml")
-        migrate(self.settings.ledger_url)
-        self.ledger, self.registry = Ledger(self.settings.ledger_url), Registry(self.settings)
-        with open_warehouse(self.settings, purpose="test") as warehouse:
-            ensure(warehouse)
-        champion, challenger = self._register("bootstrap:x", 1), self._register("trigger:x", 2)
-        assert (champion.version, challenger.version) == (1, 2)
+    def __init__(self, template: Path, home: Path) -> None:
+        world = copied(template, home)
+        self.settings, self.loop, self.ledger = world.settings, world.loop, world.ledger
+        self.registry = Registry(self.settings)
         self._append("bootstrap", "bootstrap:x", STARTED - timedelta(days=21), model_version=1,
-                     model_sha256=champion.sha256, request="bootstrap:x")  # fmt: skip
+                     model_sha256=world.sha256[1], request="bootstrap:x")  # fmt: skip
         self._append("trigger", "trigger:x", STARTED, action="request", tier="routine", reason="for the test")
         self._append("rollout_started", f"rollout:{EXPERIMENT}", STARTED, experiment_id=EXPERIMENT,
                      champion_version=1, challenger_version=2, stage="shadow", request="trigger:x",
-                     model_sha256=challenger.sha256, terms=terms_of(self.loop))  # fmt: skip
+                     model_sha256=world.sha256[2], terms=terms_of(self.loop))  # fmt: skip
         bins = [{"feature": "distance_miles", "bin": b, "lower_bound": None, "upper_bound": None,
                  "reference_share": 0.5} for b in (0, 1)]  # fmt: skip
         Job("flights", "retrain", "trigger:x", STARTED).write(self.settings, "profile", {"bins": bins})
         project(self.settings, self.loop)
-
-    def _register(self, request: str, seed: int) -> Any:
-        rng = np.random.default_rng(seed)
-        x, y = rng.normal(size=(200, 2)), (rng.random(200) < 0.3).astype(float)
-        model = fit_model(x, y, {"num_boost_round": 2}, seed=seed, feature_names=["a", "b"])
-        return self.registry.register(
-            loop="flights",
-            request=request,
-            model_json=model,
-            inputs=["a", "b"],
-            documents={},
-            params={},
-            metrics={},
-        )
 
     def _append(self, kind: str, key: str, as_of: datetime, **payload: Any) -> None:
         self.ledger.append(loop="flights", kind=kind, key=key, as_of=as_of, payload=payload)
@@ -90,7 +56,7 @@ class Installation:
         )  # fmt: skip
 
     def apply(self) -> dict[str, Any]:
-        return stage.apply(self.settings, self.loop, DECISION, datetime(2013, 7, 16), quiet)
+        return applying.apply(self.settings, self.loop, DECISION, datetime(2013, 7, 16), quiet)
 
     def serving(self) -> tuple[int, float, dict[str, int]]:
         routing = read_routing(self.settings, "flights")
@@ -98,15 +64,15 @@ class Installation:
 
 
 @pytest.fixture
-def installation(tmp_path: Path) -> Installation:
-    return Installation(tmp_path)
+def installation(served_template: Path, tmp_path: Path) -> Installation:
+    return Installation(served_template, tmp_path / "home")
 
 
 @pytest.mark.parametrize(
     ("action", "champion", "share", "aliases"),
     [
         ("advance", 1, 0.05, {"champion": 1, "challenger": 2}),
-        ("promote", 2, 0.0, {"champion": 2}),
+        ("promote", 2, 0.05, {"champion": 2}),
         ("roll_back", 1, 0.0, {"champion": 1}),
         ("inconclusive", 1, 0.0, {"champion": 1}),
     ],
@@ -128,17 +94,17 @@ def test_each_action_and_its_repetition(
 
 def test_without_a_decision_nothing_changes(installation: Installation) -> None:
     before = installation.serving()
-    with pytest.raises(stage.NoDecision, match="no decision"):
+    with pytest.raises(applying.NoDecision, match="no decision"):
         installation.apply()
     installation.decide("hold")
-    with pytest.raises(stage.NoDecision, match="no decision"):
+    with pytest.raises(applying.NoDecision, match="no decision"):
         installation.apply()
     assert installation.serving() == before
 
 
 @pytest.mark.parametrize("action", ["advance", "promote", "roll_back"])
 @pytest.mark.parametrize(
-    "step", ["adopt_profile", "set_alias", "drop_alias", "write_routing", "append", "_publish"]
+    "step", ["adopt_profile", "set_alias", "drop_alias", "write_routing", "append", "publish_running"]
 )
 def test_a_crash_between_two_steps_is_finished_by_the_retry(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, action: str, step: str
@@ -156,7 +122,7 @@ def test_a_crash_between_two_steps_is_finished_by_the_retry(
         elif step == "write_routing":
             patch.setattr(serving, step, crash)
         else:
-            patch.setattr(stage, step, crash)
+            patch.setattr(applying, step, crash)
         try:
             installation.apply()
         except KeyboardInterrupt:
@@ -234,12 +200,12 @@ def test_the_terms_are_those_of_the_start(installation: Installation) -> None:
     said: list[str] = []
     with open_warehouse(installation.settings, purpose="test") as warehouse:
         warehouse.execute("create schema experiments")
-        for table in ("exp_paired_daily", "exp_arm_daily"):
+        for table in ("exp_paired_daily", "exp_arm_daily", "exp_exposure_daily"):
             warehouse.execute(
-                f"create table experiments.{table} (loop varchar, experiment_id varchar, a date, b int, c int)"
+                f"create table experiments.{table} (loop varchar, experiment_id varchar, a date, b int, c int, d int)"
             )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage, "_publish_comparison", lambda *_: None)
+        patch.setattr(stage, "publish_comparison", lambda *_: None)
         stage.decide(installation.settings, edited, datetime(2013, 6, 25), said.append)
     assert any("the terms it started with" in line for line in said)
 
@@ -255,7 +221,7 @@ def test_an_old_as_of_takes_effect_now(installation: Installation) -> None:
     """On-call repeats an old run: the stage starts when it is applied, and the ledger stays readable."""
     publish(installation.settings, "flights", "partitions", {"as_of": datetime(2013, 7, 16)})
     installation.decide("advance")
-    stage.apply(installation.settings, installation.loop, DECISION, STARTED, quiet)
+    applying.apply(installation.settings, installation.loop, DECISION, STARTED, quiet)
     rollout = fold(installation.ledger.entries("flights")).rollout
     assert rollout is not None
     assert rollout.trial.stage_started_on.isoformat() == "2013-07-16"
@@ -271,18 +237,20 @@ def test_an_advance_that_died_is_not_applied_before_the_newer_days(installation:
 
     with open_warehouse(installation.settings, purpose="test") as warehouse:
         warehouse.execute("create schema experiments")
-        for table in ("exp_paired_daily", "exp_arm_daily"):
+        for table in ("exp_paired_daily", "exp_arm_daily", "exp_exposure_daily"):
             warehouse.execute(
-                f"create table experiments.{table} (loop varchar, experiment_id varchar, a date, b int, c int)"
+                f"create table experiments.{table} (loop varchar, experiment_id varchar, a date, b int, c int, d int)"
             )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ratchet.certificate.judges.judge_day", worse)
-        patch.setattr(stage, "_publish_comparison", lambda *_: None)
+        patch.setattr(stage, "publish_comparison", lambda *_: None)
         decided = stage.decide(installation.settings, installation.loop, datetime(2013, 7, 23), quiet)
     assert judged == ["2013-07-15"]
     assert decided is not None
     assert decided["decision"] == f"look:{EXPERIMENT}:2013-07-15"
-    stage.apply(installation.settings, installation.loop, decided["decision"], datetime(2013, 7, 23), quiet)
+    applying.apply(
+        installation.settings, installation.loop, decided["decision"], datetime(2013, 7, 23), quiet
+    )
     assert installation.serving() == (1, 0.0, {"champion": 1})
 
 

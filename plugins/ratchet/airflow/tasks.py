@@ -216,11 +216,14 @@ def decide_rollout(loop_name: str) -> dict[str, Any] | None:
 
 @task
 def apply_rollout(loop_name: str, decided: dict[str, Any]) -> dict[str, Any]:
-    """Carry out the decision that `decide_rollout` recorded."""
-    from ratchet.stages.rollout import apply
+    """Carry out the decision that `decide_rollout` recorded; skip one that waits for people or for a release day."""
+    from ratchet.stages.applying import Waits, apply
 
     as_of = datetime.fromisoformat(decided["as_of"])
-    applied = apply(load_settings(), loop_named(loop_name), decided["decision"], as_of, _log.info)
+    try:
+        applied = apply(load_settings(), loop_named(loop_name), decided["decision"], as_of, _log.info)
+    except Waits as waits:
+        raise AirflowSkipException(str(waits)) from None
     _stamp(f"{loop_name}__routing", {"as_of": applied["as_of"]})
     return applied
 

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from ratchet.certificate.contents import Sums
+from ratchet.experiment.holdback import judge_holdback_day
 from ratchet.experiment.state import Verdict
 from ratchet.experiment.verdict import judge_day
+from ratchet.ledger.state import Holdback, LoopState, Rollout
 from ratchet.loop import Loop
 from ratchet.monitoring.health import Health
 from ratchet.triggers.policy import TriggerDecision, TriggerHistory, decide_retrain
-
-if TYPE_CHECKING:
-    from ratchet.ledger.state import Holdback, LoopState, Rollout
 
 
 class TermsUnreadable(ValueError):
@@ -45,14 +44,15 @@ def loop_of(terms: Mapping[str, Any], name: str = "recorded") -> Loop:
 
 
 def judge_look(loop: Loop, rollout: Rollout | Holdback, sums: Sums, day: date) -> Verdict:
-    """The verdict of one day of a rollout.
+    """The verdict of one day of a rollout, or of the holdback after one.
 
     While an earlier decision waits to be carried out, only harm is answered.
     """
     frames = sums.frames(rollout.experiment_id)
-    verdict = judge_day(loop, rollout.trial, frames.pop("paired"), frames.pop("arms"), day, **frames)
+    judge = judge_day if isinstance(rollout, Rollout) else judge_holdback_day
+    verdict = judge(loop, rollout.trial, frames.pop("paired"), frames.pop("arms"), day, **frames)
     if rollout.undone is not None and verdict.action != "roll_back":
-        reasons = ("the stage's advance waits to be applied", *verdict.reasons)
+        reasons = ("an earlier decision waits to be carried out", *verdict.reasons)
         return Verdict("hold", reasons, verdict.evidence, verdict.looks)
     return verdict
 

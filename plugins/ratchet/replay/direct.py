@@ -87,15 +87,16 @@ class DirectApi:
             self._judge(as_of)
 
     def _judge(self, as_of: datetime) -> None:
+        from ratchet.stages.applying import apply
         from ratchet.stages.monitor import decide as decide_retrain
         from ratchet.stages.monitor import measure
-        from ratchet.stages.rollout import apply, decide
+        from ratchet.stages.rollout import decide
 
         settings, loop = self._settings, self._loop
         measure(settings, loop, as_of, _quiet)
         request = decide_retrain(settings, loop, as_of, _quiet)["request"]
         decided = decide(settings, loop, as_of, _quiet)
-        if decided is not None:
+        if decided is not None and "waits" not in decided:
             apply(settings, loop, decided["decision"], datetime.fromisoformat(decided["as_of"]), _quiet)
         if request:
             self._train("retrain", None)

@@ -1,7 +1,6 @@
-"""Judge a running rollout day by day, and carry out what the verdict changes.
+"""Judge a running rollout, or the holdback after one, day by day.
 
-`decide` writes looks; `apply` acts, and only on a decision that is in the ledger. It records first and projects
-then (`ratchet.stages.serving`): a run that died in between is finished by its retry, or by the next scoring.
+`decide` writes looks and answers with the decision that is to be carried out; `ratchet.stages.applying` acts.
 """
 
 from __future__ import annotations
@@ -16,23 +15,30 @@ from ratchet.certificate.contents import after, difference, recorded, sums_of
 from ratchet.certificate.judges import judge_look, look_record
 from ratchet.experiment.state import Verdict
 from ratchet.ledger.chain import Entry
-from ratchet.ledger.state import Rollout, fold
+from ratchet.ledger.state import Holdback, Rollout, fold
 from ratchet.loop import Loop
-from ratchet.published import publish, read
+from ratchet.published import read
 from ratchet.settings import Settings
-from ratchet.stages.comparison import compare
+from ratchet.stages.applying import NoDecision
+from ratchet.stages.approvals import expire, needed, pending
 from ratchet.stages.jobs import end_of_day, last_complete_day
-from ratchet.stages.profiles import adopt_profile
 from ratchet.stages.provenance import judging
 from ratchet.stages.records import ledger_of
-from ratchet.stages.serving import effective_as_of, loop_as_agreed, offered, project, terms_of
+from ratchet.stages.releasing import offer_waiting
+from ratchet.stages.running import publish_comparison, publish_running
+from ratchet.stages.serving import loop_as_agreed, offered, terms_of
+from ratchet.triggers.releases import release_block
 from ratchet.warehouse.connect import open_warehouse
 
 Log = Callable[[str], None]
 
 
-class NoDecision(RuntimeError):
-    """Applying was asked for without a decision that waits; nothing was changed."""
+#: The sums that a look is judged from: table, and the columns that order its rows.
+TABLES = {
+    "paired": ("exp_paired_daily", "3, 4, 5"),
+    "arms": ("exp_arm_daily", "3, 4"),
+    "exposure": ("exp_exposure_daily", "3, 4, 5, 6"),
+}
 
 
 def decide(
@@ -40,50 +46,45 @@ def decide(
 ) -> dict[str, Any] | None:
     """Judge each day since the last look that is over at `as_of`; the decision to apply, or None.
 
-    The terms are those recorded when the rollout started, whatever the loop file says now. Looks stop at the
-    first verdict that ends the rollout; after an `advance`, also one that was never carried out, the rest of
-    the range is still looked at for harm. A dry run logs the next day's verdict and records nothing.
+    The terms are those recorded when the rollout started, whatever the loop file says now. Looks stop at the first
+    verdict that ends the rollout; while an earlier `advance` or `promote` waits (for its run, for people, for a day
+    on which releases are allowed) the rest of the range is still looked at for harm. With `waits` in the answer the
+    decision is not to be carried out yet. A dry run logs the next day's verdict and records nothing.
     """
     ledger = ledger_of(settings)
     entries = ledger.entries(loop.loop)
     state = fold(entries)
-    rollout = state.rollout
-    if rollout is None:
+    if state.rollout is None and not is_dry:
+        offer_waiting(settings, loop, as_of, log)
+        entries = ledger.entries(loop.loop)
+        state = fold(entries)
+    trial = state.rollout or state.holdback
+    if trial is None:
         log("no rollout is running")
         if not is_dry:
-            _publish(settings, loop, entries, as_of)
+            publish_running(settings, loop, entries, as_of)
         return None
     built = read(settings, loop.loop, "partitions")
     if built is not None and as_of.isoformat() > built["as_of"]:
         raise NoDecision(f"nothing was built as of {as_of}: the newest build is as of {built['as_of']}")
-    agreed = loop_as_agreed(loop, entries, rollout)
+    agreed = loop_as_agreed(loop, entries, trial)
     if terms_of(agreed) != terms_of(loop):
         log("the loop file was changed since the rollout started; it is judged by the terms it started with")
-    pending = _waiting(entries, rollout)
-    if pending is not None:
-        log(f"decision {pending.key} was not carried out yet")
-        if pending.payload["action"] != "advance" and not is_dry:
-            return {"decision": pending.key, "as_of": as_of.isoformat()}
-    where = (loop.loop, rollout.experiment_id)
-    with open_warehouse(settings, purpose=f"judging {rollout.experiment_id}", read_only=True) as warehouse:
-        paired = warehouse.frame(
-            "select * from experiments.exp_paired_daily where loop = ? and experiment_id = ? order by 3, 4, 5",
-            where,
-        )
-        arms = warehouse.frame(
-            "select * from experiments.exp_arm_daily where loop = ? and experiment_id = ? order by 3, 4",
-            where,
-        )
-    frames = {"paired": paired, "arms": arms}
+    undecided = pending(entries)
+    if undecided is not None:
+        log(f"decision {undecided.key} was not carried out yet")
+        if undecided.payload["action"] not in ("advance", "promote") and not is_dry:
+            return {"decision": undecided.key, "as_of": as_of.isoformat()}
+    frames = _frames(settings, loop, trial)
     if is_dry:
-        for day in _days(loop, rollout, as_of)[:1]:
-            verdict = judge_look(agreed, rollout, sums_of(frames, rollout.trial.started_on, day), day)
+        for day in _days(loop, trial, as_of)[:1]:
+            verdict = judge_look(agreed, trial, sums_of(frames, trial.trial.started_on, day), day)
             log(f"dry run: {day} would be {verdict.action}: {'; '.join(verdict.reasons)}")
         return None
-    current: Rollout | None = rollout
-    made, before = judging(settings, loop), recorded(entries, rollout.experiment_id)
-    for day in _days(loop, rollout, as_of):
-        if current is None:
+    made, before = judging(settings, loop), recorded(entries, trial.experiment_id)
+    current: Rollout | Holdback | None = trial
+    for day in _days(loop, trial, as_of):
+        if current is None or current.experiment_id != trial.experiment_id:
             break
         sums = sums_of(frames, current.trial.started_on, day)
         verdict = judge_look(agreed, current, sums, day)
@@ -92,25 +93,47 @@ def decide(
             "started": offered(entries, current.challenger_version).hash,
             "sums": difference(before, sums),
             "made": made,
+            "approval": needed(loop, verdict.action, as_of),
         }
         entry = _record(settings, loop, current, verdict, day, basis, log)
         entries, before = ledger.entries(loop.loop), after(before, entry.payload["sums"])
-        current = fold(entries).rollout
+        state = fold(entries)
+        current = state.rollout or state.holdback
         if entry.payload["to_apply"]:
-            pending = entry
+            undecided = entry
             if entry.payload["action"] != "advance":
                 break
-    _publish(settings, loop, ledger.entries(loop.loop), as_of)
-    _publish_comparison(settings, loop, rollout, paired, arms, as_of)
-    return None if pending is None else {"decision": pending.key, "as_of": as_of.isoformat()}
+    publish_running(settings, loop, ledger.entries(loop.loop), as_of)
+    publish_comparison(settings, loop, trial, frames["paired"], frames["arms"], as_of)
+    return None if undecided is None else _ready(settings, loop, undecided, as_of, log)
 
 
-def _waiting(entries: list[Entry], rollout: Rollout) -> Entry | None:
-    return next((entry for entry in entries if entry.key == rollout.undone), None)
+def _ready(settings: Settings, loop: Loop, decision: Entry, as_of: datetime, log: Log) -> dict[str, Any]:
+    """The decision, and what it waits for if it does."""
+    found = {"decision": decision.key, "as_of": as_of.isoformat()}
+    stands = expire(settings, loop, decision, as_of, log)
+    why = stands.told() if stands.outcome == "waiting" else None
+    if why is None and stands.outcome in ("automatic", "approved"):
+        why = release_block(loop, decision.payload["action"], as_of)
+    if why is None:
+        return found
+    log(f"{decision.key} waits: {why}")
+    return {**found, "waits": why}
 
 
-def _days(loop: Loop, rollout: Rollout, as_of: datetime) -> list[date]:
-    first = rollout.last_day + timedelta(days=1) if rollout.last_day else rollout.trial.started_on
+def _frames(settings: Settings, loop: Loop, trial: Rollout | Holdback) -> dict[str, pd.DataFrame]:
+    """The experiment's sums, by the name under which the judge takes them."""
+    where, frames = (loop.loop, trial.experiment_id), {}
+    with open_warehouse(settings, purpose=f"judging {trial.experiment_id}", read_only=True) as warehouse:
+        for name, (table, keys) in TABLES.items():
+            # Names of our own models; the values are bound.
+            sql = f"select * from experiments.{table} where loop = ? and experiment_id = ? order by {keys}"  # noqa: S608
+            frames[name] = warehouse.frame(sql, where)
+    return frames
+
+
+def _days(loop: Loop, trial: Rollout | Holdback, as_of: datetime) -> list[date]:
+    first = trial.last_day + timedelta(days=1) if trial.last_day else trial.trial.started_on
     last = last_complete_day(loop, as_of)
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
@@ -118,7 +141,7 @@ def _days(loop: Loop, rollout: Rollout, as_of: datetime) -> list[date]:
 def _record(
     settings: Settings,
     loop: Loop,
-    rollout: Rollout,
+    rollout: Rollout | Holdback,
     verdict: Verdict,
     day: date,
     basis: dict[str, Any],
@@ -128,109 +151,8 @@ def _record(
     log(f"{day} {rollout.trial.stage_name}: {verdict.action}: {'; '.join(verdict.reasons)}")
     return ledger_of(settings).append(
         loop=loop.loop,
-        kind="rollout_decision",
+        kind="rollout_decision" if isinstance(rollout, Rollout) else "holdback_decision",
         key=f"look:{rollout.experiment_id}:{day}",
         as_of=end_of_day(loop, day),
         payload={**look_record(rollout, verdict, day), **basis},
     )
-
-
-def apply(settings: Settings, loop: Loop, decision: str, as_of: datetime, log: Log) -> dict[str, Any]:
-    """Carry out the decision with this ledger key; applying it again changes nothing.
-
-    `as_of` is when it takes effect: the next scoring run starts there.
-
-    Raises:
-        NoDecision: the ledger has no such decision, or another one waits.
-    """
-    ledger = ledger_of(settings)
-    entries = ledger.entries(loop.loop)
-    entry = next((e for e in entries if e.key == decision and e.kind == "rollout_decision"), None)
-    if entry is None or not entry.payload["to_apply"]:
-        raise NoDecision(f"the ledger has no decision {decision!r} to carry out; decide_rollout writes it")
-    # What takes effect does so from now on, whatever as-of an old run carries.
-    as_of = max(
-        effective_as_of(read(settings, loop.loop, "partitions"), as_of), datetime.fromisoformat(entry.as_of)
-    )
-    applied = next((e for e in entries if e.key == f"applied:{decision}"), None)
-    again = applied is not None
-    if applied is None:
-        rollout = fold(entries).rollout
-        if rollout is None or rollout.undone != decision:
-            raise NoDecision(f"{decision!r} does not wait to be carried out")
-        applied = _append_applied(settings, loop, entry, entries, rollout, as_of)
-    routing = project(settings, loop)
-    promoted = int(applied.payload["challenger_version"])
-    if applied.payload["action"] == "promote" and routing.champion_version == promoted:
-        adopt_profile(settings, loop, entries, promoted)
-    log(
-        f"{applied.payload['action']}: version {routing.champion_version} serves, "
-        f"share of the challenger {routing.share:.0%}"
-    )
-    _publish(settings, loop, ledger.entries(loop.loop), as_of)
-    return {"action": applied.payload["action"], "as_of": applied.as_of, "again": again}
-
-
-def _append_applied(
-    settings: Settings, loop: Loop, entry: Entry, entries: list[Entry], rollout: Rollout, as_of: datetime
-) -> Entry:
-    payload: dict[str, Any] = {
-        "experiment_id": rollout.experiment_id,
-        "decision": entry.key,
-        "action": entry.payload["action"],
-        "champion_version": rollout.champion_version,
-        "challenger_version": rollout.challenger_version,
-    }
-    if entry.payload["action"] == "advance":
-        index = rollout.trial.stage_index + 1
-        stages = loop_as_agreed(loop, entries, rollout).rollout.stages
-        payload |= {"stage_index": index, "stage": stages[index].name}
-    return ledger_of(settings).append(
-        loop=loop.loop,
-        kind="rollout_applied",
-        key=f"applied:{entry.key}",
-        as_of=as_of,
-        payload=payload,
-        exact=True,
-    )
-
-
-def _publish(settings: Settings, loop: Loop, entries: list[Entry], as_of: datetime) -> None:
-    state = fold(entries)
-    running: dict[str, Any] | None = None
-    if state.rollout is not None:
-        agreed = loop_as_agreed(loop, entries, state.rollout)
-        stage = agreed.rollout.stages[state.rollout.trial.stage_index]
-        running = {
-            "experiment_id": state.rollout.experiment_id,
-            "champion_version": state.rollout.champion_version,
-            "challenger_version": state.rollout.challenger_version,
-            "stage": stage.name,
-            "share": stage.share,
-            "since": state.rollout.trial.stage_started_on,
-            "last_day": state.rollout.last_day,
-        }
-    publish(
-        settings,
-        loop.loop,
-        "rollout",
-        {"as_of": as_of, "champion_version": state.champion_version, "running": running},
-    )
-
-
-def _publish_comparison(
-    settings: Settings,
-    loop: Loop,
-    rollout: Rollout,
-    paired: pd.DataFrame,
-    arms: pd.DataFrame,
-    as_of: datetime,
-) -> None:
-    mature = last_complete_day(loop, as_of - timedelta(hours=loop.label.maturity_hours))
-    known = read(settings, loop.loop, "comparisons") or {}
-    shown = compare(loop, paired, arms, rollout.trial.started_on, mature)
-    versions = {
-        "champion_version": rollout.champion_version,
-        "challenger_version": rollout.challenger_version,
-    }
-    publish(settings, loop.loop, "comparisons", {**known, rollout.experiment_id: {**versions, **shown}})

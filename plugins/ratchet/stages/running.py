@@ -1,0 +1,68 @@
+"""The published summaries of what is on trial or held back: pages and `ratchet status` read them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from ratchet.ledger.chain import Entry
+from ratchet.ledger.state import Holdback, Rollout, fold
+from ratchet.loop import Loop
+from ratchet.published import publish, read
+from ratchet.settings import Settings
+from ratchet.stages.comparison import compare
+from ratchet.stages.jobs import last_complete_day
+from ratchet.stages.serving import loop_as_agreed
+
+
+def publish_running(settings: Settings, loop: Loop, entries: list[Entry], as_of: datetime) -> None:
+    """Who serves as of `as_of`, what is on trial in which stage, what is held back."""
+    state = fold(entries)
+    running: dict[str, Any] | None = None
+    if state.rollout is not None:
+        agreed = loop_as_agreed(loop, entries, state.rollout)
+        stage = agreed.rollout.stages[state.rollout.trial.stage_index]
+        running = {
+            "experiment_id": state.rollout.experiment_id,
+            "champion_version": state.rollout.champion_version,
+            "challenger_version": state.rollout.challenger_version,
+            "stage": stage.name,
+            "share": stage.share,
+            "since": state.rollout.trial.stage_started_on,
+            "last_day": state.rollout.last_day,
+        }
+    held: dict[str, Any] | None = None
+    if state.holdback is not None:
+        held = {
+            "experiment_id": state.holdback.experiment_id,
+            "previous_version": state.holdback.previous_version,
+            "promoted_version": state.holdback.promoted_version,
+            "share": state.holdback.share,
+            "since": state.holdback.trial.started_on,
+            "days": state.holdback.days,
+            "last_day": state.holdback.last_day,
+        }
+    publish(
+        settings,
+        loop.loop,
+        "rollout",
+        {"as_of": as_of, "champion_version": state.champion_version, "running": running, "holdback": held},
+    )
+
+
+def publish_comparison(
+    settings: Settings,
+    loop: Loop,
+    trial: Rollout | Holdback,
+    paired: pd.DataFrame,
+    arms: pd.DataFrame,
+    as_of: datetime,
+) -> None:
+    """Both models side by side, for each experiment that was ever judged."""
+    mature = last_complete_day(loop, as_of - timedelta(hours=loop.label.maturity_hours))
+    known = read(settings, loop.loop, "comparisons") or {}
+    shown = compare(loop, paired, arms, trial.trial.started_on, mature)
+    versions = {"champion_version": trial.champion_version, "challenger_version": trial.challenger_version}
+    publish(settings, loop.loop, "comparisons", {**known, trial.experiment_id: {**versions, **shown}})
