@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.test_experiment_verdict import EXPERIMENT, START, flights_loop, world
+from tests.unit.test_experiment_verdict import EXPERIMENT, START, exposure_of, flights_loop, world
 
 from ratchet.certificate import judges
 from ratchet.certificate.contents import Sums, SumsUnreadable, after, difference, recorded, sums_of
@@ -49,6 +49,7 @@ def rollout(gain: float = 0.02, days: int = LOOKS) -> tuple[Entry, ...]:
     """The ledger of one rollout that advances by itself, as the stage writes it."""
     loop, entries = flights_loop(), []
     paired, arms = world(3, days=days, gain=gain)
+    frames = {"paired": paired, "arms": arms, "exposure": exposure_of(arms)}
     at = datetime.combine(START, datetime.min.time()).isoformat()
     started = append(
         entries, "rollout_started", f"rollout:{EXPERIMENT}", at,
@@ -60,7 +61,7 @@ def rollout(gain: float = 0.02, days: int = LOOKS) -> tuple[Entry, ...]:
         running = fold(entries).rollout
         if running is None:
             break
-        sums = sums_of({"paired": paired, "arms": arms}, START, day)
+        sums = sums_of(frames, START, day)
         verdict = judges.judge_look(loop, running, sums, day)
         basis = {"after": entries[-1].hash, "started": started.hash, "made": MADE}
         told = difference(recorded(entries, EXPERIMENT), sums)
