@@ -33,13 +33,14 @@ received as (
     where {{ received_within('observations.received_at', 2, 0, 'features') }}
 ),
 
--- A straggler about an hour that a later observation has already passed never becomes the latest one.
+-- A straggler about an hour that a later observation has already passed never becomes the latest one. Numbered
+-- across all origins, so that one number finds one observation.
 latest as (
     select
         received.*,
         row_number() over (
-            partition by received.loop, received.origin
-            order by received.received_at, received.observed_at, received.row_hash
+            order by
+                received.loop, received.origin, received.received_at, received.observed_at, received.row_hash
         ) as observation_number
     from received
     where received.observed_at = received.latest_observed_at
@@ -50,7 +51,8 @@ timeline as (
         loop,
         origin,
         received_at as timeline_at,
-        1 as n_observations,
+        1 as is_observation,
+        observation_number,
         cast(null as varchar) as unit_id,
         cast(null as date) as departure_date,
         cast(null as timestamp) as predict_at
@@ -60,7 +62,8 @@ timeline as (
         loop,
         origin,
         predict_at as timeline_at,
-        0 as n_observations,
+        0 as is_observation,
+        cast(null as bigint) as observation_number,
         unit_id,
         departure_date,
         predict_at
@@ -71,10 +74,13 @@ timeline as (
 -- observations of its own instant.
 numbered as (
     select
-        timeline.*,
-        sum(timeline.n_observations) over (
+        timeline.loop,
+        timeline.unit_id,
+        timeline.departure_date,
+        timeline.predict_at,
+        max(timeline.observation_number) over (
             partition by timeline.loop, timeline.origin
-            order by timeline.timeline_at, timeline.n_observations
+            order by timeline.timeline_at, timeline.is_observation
             rows between unbounded preceding and current row
         ) as observation_number
     from timeline
@@ -98,9 +104,7 @@ observed as (
     from numbered
     inner join latest
         on
-            numbered.loop = latest.loop
-            and numbered.origin = latest.origin
-            and numbered.observation_number = latest.observation_number
+            numbered.observation_number = latest.observation_number
             -- Weather of half a day ago says little, and a feed that stopped must show as missing.
             and numbered.predict_at <= latest.observed_at + interval '12 hours'
     where numbered.unit_id is not null
