@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -113,13 +113,10 @@ def copy_scope(warehouse: Warehouse, loop: Loop) -> dict[str, int]:
     tables = staged_tables(warehouse)
     if not tables:
         raise WarehouseError("nothing is staged: the models were never built (build_models)")
-    edges = warehouse.frame(
-        "select min(departure_date) as first_day, max(departure_date) as last_day from ops.build_scope where loop = ?",
-        (loop.loop,),
-    )
-    if edges["first_day"].isna().all():
+    edges = _edges(warehouse, loop, "departure_date", "ops.build_scope")
+    if edges is None:
         raise WarehouseError("the build has no scope: run collect_dirty first")
-    first, last = (pd.Timestamp(edges[name].iloc[0]).date() for name in ("first_day", "last_day"))
+    first, last = edges
     copied: dict[str, int] = {}
     for layer, table in tables:
         staged, published = checked_table(f"build_{layer}.{table}"), checked_table(f"{layer}.{table}")
@@ -152,6 +149,18 @@ def copy_scope(warehouse: Warehouse, loop: Loop) -> dict[str, int]:
             )
         )
     return copied
+
+
+def _edges(warehouse: Warehouse, loop: Loop, column: str, table: str) -> tuple[date, date] | None:
+    """The first and last day of the loop in a table of book-keeping; None when it has no row."""
+    name = checked_column(column)
+    found = warehouse.frame(
+        f"select min({name}) as first_day, max({name}) as last_day from {checked_table(table)} where loop = ?",  # noqa: S608
+        (loop.loop,),
+    )
+    if found["first_day"].isna().all():
+        return None
+    return pd.Timestamp(found["first_day"].iloc[0]).date(), pd.Timestamp(found["last_day"].iloc[0]).date()
 
 
 def adopt_verdicts(warehouse: Warehouse, loop: Loop) -> None:
@@ -194,12 +203,17 @@ def adopt_verdicts(warehouse: Warehouse, loop: Loop) -> None:
 
 def _unplaced(warehouse: Warehouse, loop: Loop) -> list[dict[str, Any]]:
     """Of the partitions that were built, those with rows that changed no fact, and why."""
+    edges = _edges(warehouse, loop, "received_date", "ops.building_partitions")
+    if edges is None:
+        return []
+    # The first and last day stand beside the partitions, so that years of rows are not counted for one day.
     found = warehouse.frame(
         "select u.source, u.received_date, u.n_rows, u.n_unknown_unit, u.n_out_of_reach "
         "from monitoring.mon_rows_unplaced u inner join ops.building_partitions b on b.loop = u.loop "
         "and b.source = u.source and b.received_date = u.received_date "
-        "where u.loop = ? and u.n_unknown_unit + u.n_out_of_reach > 0 order by 1, 2",
-        (loop.loop,),
+        "where u.loop = ? and u.received_date between ? and ? and u.n_unknown_unit + u.n_out_of_reach > 0 "
+        "order by 1, 2",
+        (loop.loop, *edges),
     )
     found["received_date"] = pd.to_datetime(found["received_date"]).dt.date.astype(str)
     return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]

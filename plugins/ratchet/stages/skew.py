@@ -140,8 +140,9 @@ def skew_between(settings: Settings, loop: Loop, first: date, last: date) -> dic
             "order by departure_date, feature",
             (loop.loop, first, last),
         )
-        landed = landed_partitions(warehouse, loop)
-    found = judge_skew(days, loop.monitoring.served_features_sample)
+        found = judge_skew(days, loop.monitoring.served_features_sample)
+        # The list is as long as the history: only a difference needs it.
+        landed = landed_partitions(warehouse, loop) if found["dates"] else []
     departures = [date.fromisoformat(day["departure_date"]) for day in found["dates"]]
     late = late_partitions(loop, departures, landed, known_when_served(settings, loop, departures))
     return {**found, "landed_after_serving": late}
