@@ -90,7 +90,7 @@ def run(settings: Settings, loop: Loop, *, how: str) -> dict[str, float]:
                 else:
                     _create(wh, settings, model.twin, model.sql)
         for model in models:
-            _same_rows(wh, model, how)
+            same_rows(wh, model, how)
         if how == "range":
             for schema in sorted({model.twin.split(".")[-2] for model in models}):
                 wh.execute(f"drop schema {schema} cascade")
@@ -123,7 +123,8 @@ def _refresh(wh: Warehouse, models: list[Statement]) -> None:
         wh.execute(f"insert into {model.twin} select * from {model.table} where {recent}")
 
 
-def _same_rows(wh: Warehouse, model: Statement, how: str) -> None:
+def same_rows(wh: Warehouse, model: Statement, how: str) -> None:
+    """Raises AssertionError when the bare table holds other rows than dbt's: then it is no measure of the same work."""
     where = "" if how == "whole" else f" where (loop, departure_date) in {model.scope}"
     bare, built = (
         int(wh.scalar(f"select count(*) from {table}{where}")) for table in (model.twin, model.table)
