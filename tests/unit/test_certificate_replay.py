@@ -200,6 +200,22 @@ def test_a_record_without_its_basis_is_not_counted_as_equal() -> None:
     assert not outcomes([])
 
 
+def test_terms_of_an_earlier_version_judge_what_does_not_need_the_rest() -> None:
+    entries = rollout(0.0, AGAIN)
+
+    def without(part: str, key: str) -> Callable[[dict[str, Any]], None]:
+        return lambda payload: payload["terms"][part].pop(key)
+
+    unneeded = resealed(entries, lambda p: p["terms"]["gates"]["evaluation"].pop("model_megabytes"), 0)
+    assert len(looks(outcomes(unneeded), "equal")) == AGAIN
+    needed = outcomes(resealed(entries, without("rollout", "spending_power"), 0))
+    assert "lacks what this version reads" in looks(needed, "not replayable")[0].detail
+    unknown = resealed(entries, lambda p: p["terms"].update(weather={}), 0)
+    assert "'weather'" in looks(outcomes(unknown), "not replayable")[0].detail
+    invalid = resealed(entries, lambda p: p["terms"]["rollout"].update(alpha="much"), 0)
+    assert "rollout.alpha" in looks(outcomes(invalid), "not replayable")[0].detail
+
+
 numbers = st.one_of(st.none(), st.integers(-(2**40), 2**40), st.floats(allow_nan=True))
 rows = st.lists(st.tuples(st.integers(0, 6), st.sampled_from("ab"), numbers, numbers), max_size=12)
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Any
+from typing import Any, get_args, get_origin
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ratchet.certificate.contents import Sums
 from ratchet.experiment.holdback import judge_holdback_day
@@ -28,19 +28,38 @@ class TermsUnreadable(ValueError):
 def loop_of(terms: Mapping[str, Any], name: str = "recorded") -> Loop:
     """A loop that has the recorded terms and nothing else: what reads another part of it fails.
 
+    A key that this version asks for and the record does not have stays away too: a verdict that does not need it
+    is still replayed.
+
     Raises:
         TermsUnreadable: a part is unknown or not valid.
     """
     parts: dict[str, Any] = {"loop": name}
     for part, value in terms.items():
         if part not in Loop.model_fields:
-            raise TermsUnreadable(f"the record's terms have {part!r}, which no loop file has")
-        declared: Any = Loop.model_fields[part].annotation
-        try:
-            parts[part] = TypeAdapter(declared).validate_python(value)
-        except ValueError as error:
-            raise TermsUnreadable(f"the record's terms are not valid in {part!r}: {error}") from None
+            raise TermsUnreadable(
+                f"the record's terms have {part!r}, which this version's loop files have not"
+            )
+        parts[part] = _built(Loop.model_fields[part].annotation, value, part)
     return Loop.model_construct(set(parts), **parts)
+
+
+def _built(declared: Any, value: Any, path: str) -> Any:
+    try:
+        return TypeAdapter(declared).validate_python(value)
+    except ValidationError as error:
+        wrong = [item for item in error.errors() if item["type"] != "missing"]
+        if wrong:
+            where = ".".join(map(str, (path, *wrong[0]["loc"])))
+            raise TermsUnreadable(f"the record's {where}: {wrong[0]['msg']}") from None
+    inner = get_args(declared)
+    if get_origin(declared) is tuple and isinstance(value, list):
+        return tuple(_built(inner[0], item, f"{path}.{i}") for i, item in enumerate(value))
+    if not (isinstance(declared, type) and issubclass(declared, BaseModel)):
+        raise TermsUnreadable(f"the record's {path} lacks a key that this version needs")
+    fields = declared.model_fields
+    known = {key: _built(fields[key].annotation, item, f"{path}.{key}") for key, item in value.items()}
+    return declared.model_construct(set(known), **known)
 
 
 def judge_look(loop: Loop, rollout: Rollout | Holdback, sums: Sums, day: date) -> Verdict:
@@ -94,7 +113,7 @@ def judge_trigger(
 
 def judge_evaluation(record: Mapping[str, Any]) -> dict[str, Any]:
     """An evaluation's verdict, reasons, gates and metrics, judged again from its terms, sums and facts."""
-    from ratchet.evaluation.gates import judge_recorded, reasons_of
+    from ratchet.evaluation.gates import judge, reasons_of
 
-    evaluation = judge_recorded(record)
+    evaluation = judge(loop_of(record["terms"]), record["sums"], record["facts"])
     return {**evaluation.to_json(), "reasons": reasons_of(evaluation)}

@@ -26,6 +26,7 @@ from ratchet.ledger.state import LoopState, fold
 
 Outcome = Literal["equal", "different", "not replayable", "fact"]
 SHOWN = 3  # differing places that are named
+LONGEST = 300  # characters of a reason
 
 
 class NotReplayable(ValueError):
@@ -113,8 +114,13 @@ def _one(known: _Loop, entry: Entry, before: Sums, code: Mapping[str, Any] | Non
         else:
             return Replayed(entry, "fact")
     except (NotReplayable, TermsUnreadable, SumsUnreadable) as error:
-        return Replayed(entry, "not replayable", str(error))
-    except (ArithmeticError, AttributeError, KeyError, LookupError, TypeError, ValueError) as error:
+        return Replayed(entry, "not replayable", str(error)[:LONGEST])
+    except AttributeError as error:
+        # A loop of recorded terms has no other part, and a record of an earlier version not every key.
+        return Replayed(
+            entry, "not replayable", f"the record lacks what this version reads: {error}"[:LONGEST]
+        )
+    except (ArithmeticError, KeyError, LookupError, TypeError, ValueError) as error:
         # A record that makes the judge fail is not the one that it answered.
         detail = f"the judge can't answer it: {type(error).__name__}: {error}{_versions(entry, code)}"
         return Replayed(entry, "different", detail)
