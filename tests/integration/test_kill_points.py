@@ -47,7 +47,7 @@ def test_an_undisturbed_day_changes_what_readers_see_at_once(trials: Trials, exp
         ("land", "statement", 0.6),
         ("judge_landing", "after", 0),
         ("collect", "statement", 0.9),
-        ("build_models", "moment", 0.6),
+        ("build_models", "statement", 0.6),
         ("judge_features", "after", 0),
         ("publish", "statement", 0.5),
         ("publish", "statement", 0.99),
