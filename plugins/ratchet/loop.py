@@ -17,6 +17,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 from ratchet.loop_governance import Approvals, Holdback, Releases
+from ratchet.loop_terms import EvaluationGates, Gates, Training
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,40}$")
 Name = str
@@ -195,30 +196,6 @@ class Triggers(_Part):
     labels: TriggerLabels
 
 
-class Training(_Part):
-    holdout_days: int = Field(gt=0)
-    embargo_days: int = Field(ge=0)
-    min_rows: int = Field(gt=0)
-    seed: int
-    params: dict[str, float | int]
-
-
-class EvaluationGates(_Part):
-    alpha: float = Field(gt=0, lt=0.5)
-    champion_margin: float = Field(ge=0)
-    baseline_margin: float = Field(ge=0)
-    simpler_margin: float = Field(ge=0)
-    cohort_margin: float = Field(gt=0)
-    calibration_error: float = Field(gt=0, lt=1)
-    single_feature_auc: float = Field(gt=0.5, lt=1)
-    latency_ms_per_1000: float = Field(gt=0)
-    model_megabytes: float = Field(gt=0)
-
-
-class Gates(_Part):
-    evaluation: EvaluationGates
-
-
 class Stage(_Part):
     name: Name
     share: Share = Field(ge=0, le=0.5)
@@ -235,6 +212,7 @@ class Rollout(_Part):
     sample_ratio_alpha: float = Field(gt=0, lt=0.5)
     rollback_alpha: float = Field(gt=0, lt=0.5)
     cohort_alpha: float = Field(default=0.04, gt=0, lt=0.5)
+    guardrail_alpha: float = Field(default=0.05, gt=0, lt=0.5)
     stages: tuple[Stage, ...] = Field(min_length=2)
     holdback: Holdback | None = None
 
@@ -307,6 +285,11 @@ class Loop(_Part):
         unknown = sorted(set(self.cohorts.dimensions) - set(self.features.categorical))
         if unknown:
             raise ValueError(f"cohort dimension {', '.join(unknown)} is no categorical feature")
+        unknown = self._unknown_columns(self.gates.evaluation)
+        if unknown:
+            raise ValueError(
+                f"gates.evaluation names {', '.join(unknown)}: name features, or cohort dimensions"
+            )
         top = max(stage.share for stage in self.rollout.stages)
         if top > self.policy.max_challenger_share:
             raise ValueError(
@@ -324,6 +307,16 @@ class Loop(_Part):
                 "a paired guardrail needs prediction.influences_outcome: false; compare between arms instead"
             )
         return self
+
+    def _unknown_columns(self, gates: EvaluationGates) -> list[str]:
+        """What the gates' rules name that the loop does not have."""
+        mutations, numeric = gates.mutations, set(self.features.numeric)
+        found = {*mutations.invariant, *mutations.monotone} - numeric
+        found |= {name for group in gates.ablation.groups.values() for name in group} - {
+            *self.features.columns
+        }
+        found |= {*gates.fairness.dimensions} - {*self.cohorts.dimensions}
+        return sorted(found)
 
 
 _REMEDY = {

@@ -18,7 +18,18 @@ from ratchet.replay import comments, faults, flights, travellers
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 #: Mappings whose keys the file's writer chooses.
-FREE_KEYS = {"sources": "<source>", "categorical": "<feature>", "params": "<name>", "roles": "<role>"}
+FREE_KEYS = {
+    "sources": "<source>",
+    "categorical": "<feature>",
+    "params": "<name>",
+    "roles": "<role>",
+    "space": "<parameter>",
+    "invariant": "<feature>",
+    "monotone": "<feature>",
+    "groups": "<group>",
+    "must": "<measure>",
+    "utility": "<measure>",
+}
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
@@ -37,7 +48,8 @@ def _keys(model: type[BaseModel], before: str = "") -> set[str]:
         if get_origin(field.annotation) is tuple and inner:
             path = f"{path}[]"
         found |= set().union(*(_keys(part, f"{path}.") for part in inner)) if inner else {path}
-        if inner and any(get_origin(part) is Literal for part in get_args(field.annotation)):
+        is_word = any(get_origin(part) is Literal for part in get_args(field.annotation))
+        if inner and is_word and get_origin(field.annotation) is not dict:
             found.add(path)  # a word in place of the mapping
     return found
 

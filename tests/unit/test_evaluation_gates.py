@@ -4,43 +4,71 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from ratchet.evaluation.facts import CandidateFacts, Evaluation
-from ratchet.evaluation.gates import judge_candidate
+from ratchet.evaluation.gates import judge, judge_recorded
 from ratchet.evaluation.intervals import auc, losses
-from ratchet.evaluation.leak import single_feature_aucs
+from ratchet.evaluation.leak import leak_evidence, single_feature_aucs
+from ratchet.evaluation.probes import probe_evidence, probes_of
+from ratchet.evaluation.sums import Window, day_sums, summarise
+from ratchet.ledger.chain import canonical, plain
 from ratchet.loop import Loop, load_loop
-from ratchet.training.baselines import constant_rate, fit_logistic
-from ratchet.training.encode import feature_matrix, label_vector
-from ratchet.training.fit import fit_model, predict_scores
+from ratchet.scoring.child import Pair, Scored
+from ratchet.stages import judging
+from ratchet.stages.drill import one_window, planted_candidate
+from ratchet.stages.judging import Champion, judge_frame
+from ratchet.training.candidate import WHOLE, make_candidate
+from ratchet.training.fit import predict_scores
 from ratchet.training.plants import KINDS, plant
-from ratchet.training.recipe import time_split
 
 START = date(2013, 1, 1)
 CARRIERS = {"AA": 0.24, "B6": 0.24, "DL": 0.24, "EV": 0.22, "WN": 0.045, "HA": 0.015}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_child() -> Iterator[None]:
+    """The same scores without a process for each candidate."""
+
+    def here(
+        models: Mapping[str, bytes], matrices: Mapping[str, Any], pairs: Sequence[Pair], **_: Any
+    ) -> dict[Pair, Scored]:
+        return {
+            (model, name): Scored(predict_scores(models[model], matrices[name]), 0.01)
+            for model, name in pairs
+        }
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judging, "score_pairs", here)
+        yield
+
+
 @lru_cache(maxsize=1)
 def flights_loop() -> Loop:
     loop = load_loop(Path(__file__).parents[2] / "loops" / "flights.yml")
-    return loop.model_copy(
+    training = loop.training.model_copy(
         update={
-            "training": loop.training.model_copy(
-                update={
-                    "min_rows": 9000,
-                    "params": {**loop.training.params, "num_boost_round": 40, "eta": 0.2},
-                }
-            )
+            "min_rows": 9000,
+            "windows": 2,
+            "min_windows": 1,
+            "params": {**loop.training.params, "num_boost_round": 40, "eta": 0.2},
+            "search": loop.training.search.model_copy(update={"trials": 0}),
         }
     )
+    ablation = loop.gates.evaluation.ablation.model_copy(update={"max_rows": 6000})
+    gates = loop.gates.model_copy(
+        update={"evaluation": loop.gates.evaluation.model_copy(update={"ablation": ablation})}
+    )
+    return loop.model_copy(update={"training": training, "gates": gates})
 
 
 @lru_cache(maxsize=1)
@@ -57,73 +85,85 @@ def snapshot() -> pd.DataFrame:
     day = np.repeat(rng.normal(0, 0.4, days), per_day)
     logit = -1.2 + 2.0 * np.abs(frame["departure_hour"]) * np.sign(frame["precipitation_in"]) + day
     frame["label"] = (rng.random(n) < 1 / (1 + np.exp(-logit))).astype(int)
-    return frame
+    return dated(frame)
 
 
-def judged(
-    frame: pd.DataFrame, champion: bytes | None, champion_end: date | None
-) -> tuple[bytes, Evaluation]:
-    loop = flights_loop()
-    split = time_split(frame, loop)
-    matrix, labels = feature_matrix(split.train, loop), label_vector(split.train)
-    holdout = feature_matrix(split.holdout, loop)
-    model = fit_model(matrix, labels, loop.training.params, seed=1, feature_names=loop.features.columns)
-    scores = {
-        "candidate": predict_scores(model, holdout),
-        "champion": predict_scores(champion, holdout) if champion else None,
-        "constant": np.full(len(holdout), constant_rate(labels)),
-        "logistic": fit_logistic(matrix, labels, loop).predict(holdout),
-    }
-    facts = CandidateFacts(
-        train_start=split.train_start,
-        train_end=split.train_end,
-        eval_start=split.holdout_start,
-        eval_end=split.holdout_end,
-        champion_train_end=champion_end,
-        feature_columns=loop.features.columns,
-        train_rows=len(split.train),
-        overlapping_units=len(set(split.train["unit_id"]) & set(split.holdout["unit_id"])),
-        model_bytes=len(model),
-        latency_ms_per_1000=3.0,
+def dated(frame: pd.DataFrame) -> pd.DataFrame:
+    days = pd.to_datetime(frame["departure_date"])
+    return frame.assign(
+        predict_at=days + pd.Timedelta(hours=10), label_received_at=days + pd.Timedelta(hours=30)
     )
-    return model, judge_candidate(loop, split.holdout, scores, split.holdout[["origin", "carrier"]], facts)
 
 
 @lru_cache(maxsize=1)
-def champion() -> tuple[bytes, date]:
-    frame = snapshot()
-    old = frame[frame["departure_date"] < START + timedelta(days=50)]
-    model, evaluation = judged(old, None, None)
-    assert evaluation.verdict == "pass", [gate.reason for gate in evaluation.refusals]
-    return model, time_split(old, flights_loop()).train_end
+def champion() -> Champion:
+    loop, old = flights_loop(), snapshot()[snapshot()["departure_date"] < START + timedelta(days=46)]
+    made = make_candidate(loop, old, champion_rows_end=None)
+    found = judge_frame(loop, old, made, None)
+    assert found["verdict"] == "pass", found["reasons"]
+    train_end = date.fromisoformat(found["facts"]["train_end"])
+    return Champion(1, made.serving, train_end, START + timedelta(days=38))
+
+
+@lru_cache(maxsize=1)
+def honest() -> dict[str, Any]:
+    loop = flights_loop()
+    made = make_candidate(loop, snapshot(), champion_rows_end=champion().rows_end)
+    return judge_frame(loop, snapshot(), made, champion())
+
+
+def refused_by(found: Mapping[str, Any]) -> set[str]:
+    return {gate["name"] for gate in found["gates"] if gate["verdict"] == "refuse"}
 
 
 def test_an_honest_candidate_passes_every_gate() -> None:
-    _, evaluation = judged(snapshot(), *champion())
-    assert evaluation.verdict == "pass", [gate.reason for gate in evaluation.refusals]
-    names = {gate.name for gate in evaluation.gates}
+    found = honest()
+    assert found["verdict"] == "pass", found["reasons"]
+    gates = {gate["name"]: gate for gate in found["gates"]}
     assert {
         "gates_configured", "training_window_stale", "window_overlap", "feature_contract", "latency", "size",
-        "finite_scores", "beats_constant", "no_simpler_model_is_better", "not_worse_than_champion",
-        "calibration", "leak_single_feature", "cohort:origin=EWR", "cohort:carrier=WN", "cohort:carrier=other",
-    } <= names  # fmt: skip
-    json.dumps(evaluation.to_json(), allow_nan=False)
-    pool = next(gate for gate in evaluation.gates if gate.name == "cohort:carrier=other")
-    assert pool.reason.startswith("not enough evidence")
-    assert pool.evidence["pooled"] == ["HA"]
+        "training_time", "training_memory", "finite_scores", "beats_constant", "durable_gain",
+        "no_simpler_model_is_better", "not_worse_than_champion", "gain_comes_from_new_data", "calibration",
+        "cohort:origin=EWR", "cohort:carrier=WN", "cohort:carrier=other", "calibration_by_cohort",
+        "errors_by_cohort", "fairness_gap:origin", "objective", "leak_single_feature", "leak_target",
+        "leak_future_column", "stability", "mutation_invariant", "mutation_monotone", "mutation_missing",
+        "mutation_unseen_category", "feature_ablation",
+    } <= set(gates)  # fmt: skip
+    pool = gates["cohort:carrier=other"]
+    assert pool["reason"].startswith("not enough evidence")
+    assert pool["evidence"]["pooled"] == ["HA"]
+    assert len(gates["durable_gain"]["evidence"]["windows"]) == 2
+    assert gates["gain_comes_from_new_data"]["evidence"]["clusters"] == 14
+    assert "schedule +" in gates["feature_ablation"]["reason"]
+
+
+def test_the_record_gives_the_verdict_again_to_the_bit() -> None:
+    record = json.loads(canonical(plain(honest())))
+    again = json.loads(canonical(plain(judge_recorded(record).to_json())))
+    assert len(again["gates"]) > 30
+    assert canonical(again) == canonical({name: record[name] for name in again})
+    assert len(canonical(record)) < 300_000
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_planted_candidate_is_refused_by_its_gate(kind) -> None:
-    planted = plant(kind, snapshot(), flights_loop(), seed=3)
-    _, evaluation = judged(planted.frame, *champion())
-    assert evaluation.verdict == "refuse"
-    refused = {gate.name for gate in evaluation.refusals}
+    loop = one_window(flights_loop())
+    planted = plant(kind, snapshot(), loop, seed=3)
+    last = START + timedelta(days=59)
+    bad = planted_candidate(loop, planted, _made(), last, 1)
+    found = judge_frame(loop, planted.frame, bad, champion(), last)
+    assert found["verdict"] == "refuse"
+    refused = refused_by(found)
     assert planted.expected_gate in refused
     if kind == "cohort_harm":
         assert planted.expected_gate == "cohort:carrier=WN"
         assert not refused & {"beats_constant", "no_simpler_model_is_better", "calibration"}
         assert {name for name in refused if name.startswith("cohort:carrier")} == {planted.expected_gate}
+
+
+@lru_cache(maxsize=1)
+def _made() -> Any:
+    return make_candidate(one_window(flights_loop()), snapshot(), champion_rows_end=champion().rows_end)
 
 
 def test_a_plant_repeats_and_leaves_its_source_alone() -> None:
@@ -148,6 +188,11 @@ FACTS = CandidateFacts(
     overlapping_units=0,
     model_bytes=400_000,
     latency_ms_per_1000=3.0,
+    champion_rows_end=date(2013, 2, 20),
+    training_seconds=3.0,
+    training_megabytes=400.0,
+    champion_bytes=400_000,
+    champion_latency_ms_per_1000=3.0,
 )
 
 
@@ -161,7 +206,34 @@ def rows() -> tuple[pd.DataFrame, np.ndarray]:
     frame["departure_date"] = [FACTS.eval_start + timedelta(days=i // 400) for i in range(n)]
     truth = rng.beta(1, 3, n)
     frame["label"] = (rng.random(n) < truth).astype(int)
-    return frame, truth
+    return dated(frame), truth
+
+
+@lru_cache(maxsize=1)
+def tried() -> dict[str, Any]:
+    """Probe answers of a model that does as it should: the score rises with the rain alone."""
+    frame, _ = rows()
+    probes = probes_of(flights_loop(), frame)
+    rain = probes.matrix[:, flights_loop().features.columns.index("precipitation_in")]
+    scores = 1 / (1 + np.exp(-np.nan_to_num(rain) / 4))
+    return probe_evidence(flights_loop(), probes, scores)
+
+
+def evidence(frame: pd.DataFrame, truth: np.ndarray) -> dict[str, Any]:
+    loop, ablation = flights_loop(), {}
+    if {"label", "departure_date"} <= set(frame.columns) and len(frame) == len(truth):
+        loss = losses("log_loss", frame["label"].to_numpy(float), truth)
+        groups = loop.gates.evaluation.ablation.groups
+        ablation = {
+            "rows": 100,
+            "seconds": dict.fromkeys((WHOLE, *groups), 0.1),
+            "losses": {WHOLE: day_sums(frame, loss)} | {g: day_sums(frame, loss + 0.01) for g in groups},
+        }
+    return {
+        "leak": leak_evidence(frame, loop.features.columns),
+        "mutations": tried(),
+        "ablation": ablation,
+    }
 
 
 def answers(frame: pd.DataFrame | None = None, facts: CandidateFacts = FACTS, loop: Loop | None = None,
@@ -173,14 +245,26 @@ def answers(frame: pd.DataFrame | None = None, facts: CandidateFacts = FACTS, lo
         "champion": np.clip(truth * 0.9 + 0.03, 0, 1),
         "constant": np.full(len(own), 0.25),
         "logistic": truth * 0.5 + 0.125,
+        "without_new_rows": np.clip(truth * 0.9 + 0.03, 0, 1),
     }
-    return judge_candidate(
-        loop or flights_loop(),
-        frame,
-        {**given, **scores},
-        frame.reindex(columns=["origin", "carrier"]),
-        facts,
+    return judge(loop or flights_loop(), sums_of(frame, facts, {**given, **scores}), facts)
+
+
+def sums_of(
+    frame: pd.DataFrame, facts: CandidateFacts, scores: Mapping[str, np.ndarray | None]
+) -> dict[str, Any]:
+    window = Window(
+        train_start=facts.train_start,
+        train_end=facts.train_end,
+        start=facts.eval_start,
+        end=facts.eval_end,
+        train_rows=facts.train_rows,
+        overlapping_units=facts.overlapping_units,
+        frame=frame,
+        scores=scores,
     )
+    found = summarise(flights_loop(), [window], evidence(frame, rows()[1]))
+    return json.loads(canonical(plain(found)))
 
 
 def refusals(evaluation: Evaluation) -> set[str]:
@@ -212,6 +296,12 @@ def test_the_base_case_passes() -> None:
         ({"latency_ms_per_1000": 0.0}, "latency"),
         ({"model_bytes": 30_000_000}, "size"),
         ({"model_bytes": 0}, "size"),
+        ({"training_seconds": 900.0}, "training_time"),
+        ({"training_seconds": math.nan}, "training_time"),
+        ({"training_megabytes": 90_000.0}, "training_memory"),
+        ({"training_megabytes": math.nan}, "training_memory"),
+        ({"champion_rows_end": date(2013, 3, 4)}, "window_overlap"),
+        ({"champion_rows_end": None}, "gain_comes_from_new_data"),
     ],
 )
 def test_facts_that_refuse(change, gate: str) -> None:
@@ -251,7 +341,7 @@ def test_a_constant_candidate_is_refused() -> None:
 
 
 def test_unusable_rows_are_refused() -> None:
-    frame, truth = rows()
+    frame, _ = rows()
     for damaged in (
         frame.iloc[:0],
         frame.assign(label=np.nan),
@@ -261,13 +351,7 @@ def test_unusable_rows_are_refused() -> None:
     ):
         assert "finite_scores" in refusals(answers(damaged)), damaged.shape
     assert "leak_single_feature" in refusals(answers(frame.drop(columns="departure_hour")))
-    assert "cohorts" in refusals(
-        judge_candidate(
-            flights_loop(), frame,
-            {"candidate": truth, "champion": truth, "constant": truth, "logistic": truth},
-            frame[["origin"]], FACTS,
-        )
-    )  # fmt: skip
+    assert "cohorts" in refusals(answers(frame.drop(columns="carrier")))
 
 
 def test_a_harmed_cohort_is_refused_by_name_and_chance_is_not() -> None:
@@ -297,7 +381,8 @@ def test_without_limits_nothing_passes() -> None:
 
 
 def test_the_first_model_is_judged_without_a_champion_but_not_with_half_of_one() -> None:
-    assert refusals(answers(champion=None, facts=replace(FACTS, champion_train_end=None))) == set()
+    first = replace(FACTS, champion_train_end=None, champion_rows_end=None)
+    assert refusals(answers(champion=None, facts=first)) == set()
     assert "finite_scores" in refusals(answers(champion=None))
     assert "finite_scores" in refusals(answers(facts=replace(FACTS, champion_train_end=None)))
 

@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlparse
 
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
 from ratchet.settings import Settings
 
 # Set before the first import of MLflow: no telemetry, and no pickle even if someone adds a flavour.
@@ -172,6 +175,25 @@ class Registry:
                 f"{sha256[:12]}…: it was changed after it was registered; restore it or withdraw the version"
             )
         return content
+
+    def signature(self, loop: str, version: int) -> tuple[str, ...]:
+        """Names of a version's inputs, in order, as its page in the registry shows them. Nothing is loaded.
+
+        Raises:
+            RegistryError: no such version, or no signature that can be read.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            source = self._client.get_model_version_download_uri(loop, str(version))
+        except MlflowException as error:
+            raise RegistryError(f"model {loop} has no version {version}: {error.message}") from None
+        path = self._local(source) / "MLmodel"
+        try:
+            document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+            return tuple(str(column["name"]) for column in json.loads(document["signature"]["inputs"]))
+        except (OSError, YAMLError, KeyError, TypeError, ValueError) as error:
+            raise RegistryError(f"model {loop} version {version} has no signature: {error!r}") from None
 
     def _local(self, uri: str) -> Path:
         parsed = urlparse(uri)

@@ -14,7 +14,16 @@ from ratchet.loop import Loop
 from ratchet.published import read
 from ratchet.settings import Settings
 
-PLANTED = ("shuffled", "stale", "leaking", "cohort_harm", "future_column")
+PLANTED = (
+    "shuffled",
+    "stale",
+    "leaking",
+    "cohort_harm",
+    "overlapping",
+    "backwards",
+    "gappy",
+    "future_column",
+)
 
 
 @dataclass(frozen=True)

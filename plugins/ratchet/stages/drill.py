@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
@@ -14,13 +15,15 @@ from ratchet.loop import Loop
 from ratchet.quality.gates import gate_training
 from ratchet.settings import Settings
 from ratchet.stages.jobs import Job, NoJob
-from ratchet.stages.records import ledger_of, state_of
+from ratchet.stages.judging import judge_frame, serving_champion
+from ratchet.stages.records import ledger_of
 from ratchet.stages.snapshots import read_snapshot
-from ratchet.stages.train import judge_frame, take_snapshot
+from ratchet.stages.train import take_snapshot
 from ratchet.training.baselines import constant_rate, fit_logistic
+from ratchet.training.candidate import Candidate, make_candidate
 from ratchet.training.encode import feature_matrix, label_vector
 from ratchet.training.fit import fit_model
-from ratchet.training.plants import KINDS, plant
+from ratchet.training.plants import Planted, kinds_for, plant
 from ratchet.training.recipe import time_split
 
 Log = Callable[[str], None]
@@ -34,35 +37,20 @@ def drill(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str
     Raises:
         NoJob: there is no champion to compare with.
     """
-    if state_of(settings, loop).champion_version is None:
+    champion = serving_champion(settings, loop)
+    if champion is None:
         raise NoJob(f"loop {loop.loop} has no champion: the drill compares with one")
     job = Job(loop.loop, "retrain", f"drill:{as_of.isoformat()}", as_of)
     take_snapshot(settings, loop, job, log)
     manifest = job.read(settings, "snapshot")
     honest, last = read_snapshot(settings, loop, manifest), date.fromisoformat(manifest["window"][1])
     results = [_future_column(settings, loop, honest, as_of)]
-    for kind in KINDS:
-        planted = plant(kind, honest, loop, loop.training.seed)
-        split = time_split(planted.frame, loop, last)
-        matrix, labels = feature_matrix(split.train, loop), label_vector(split.train)
-        model = fit_model(
-            matrix,
-            labels,
-            loop.training.params,
-            seed=loop.training.seed,
-            feature_names=loop.features.columns,
-            nthread=settings.threads,
-        )
-        judged = judge_frame(
-            settings,
-            loop,
-            planted.frame,
-            last=last,
-            model=model,
-            logistic=fit_logistic(matrix, labels, loop),
-            constant=constant_rate(labels),
-            is_first=False,
-        )
+    single = one_window(loop)
+    made = make_candidate(single, honest, last, champion_rows_end=champion.rows_end, nthread=settings.threads)
+    for kind in kinds_for(loop):
+        planted = plant(kind, honest, single, loop.training.seed)
+        bad = planted_candidate(single, planted, made, last, settings.threads)
+        judged = judge_frame(single, planted.frame, bad, champion, last)
         refused_by = {gate["name"]: gate["reason"] for gate in judged["gates"] if gate["verdict"] == "refuse"}
         results.append(
             {
@@ -86,6 +74,35 @@ def drill(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str
         payload={"plants": results, "failed": failed},
     )
     return {"refused": len(results) - len(failed), "failed": failed}
+
+
+def one_window(loop: Loop) -> Loop:
+    """The loop as the drill judges it: the newest window, the declared parameters. Faults show in one as in three."""
+    search = loop.training.search.model_copy(update={"trials": 0})
+    training = loop.training.model_copy(update={"windows": 1, "min_windows": 1, "search": search})
+    return loop.model_copy(update={"training": training})
+
+
+def planted_candidate(loop: Loop, planted: Planted, honest: Candidate, last: date, nthread: int) -> Candidate:
+    """The honest candidate with the planted rows' model in place of its own; what it is compared with stays."""
+    split = time_split(planted.frame, loop, last)
+    matrix, labels = feature_matrix(split.train, loop), label_vector(split.train)
+    model = fit_model(
+        matrix,
+        labels,
+        loop.training.params,
+        seed=loop.training.seed,
+        feature_names=loop.features.columns,
+        nthread=nthread,
+        monotone=loop.gates.evaluation.mutations.monotone if planted.is_constrained else {},
+    )
+    return replace(
+        honest,
+        judged=(model,),
+        serving=model,
+        constants=(constant_rate(labels),),
+        logistic=fit_logistic(matrix, labels, loop),
+    )
 
 
 def _future_column(settings: Settings, loop: Loop, honest: pd.DataFrame, as_of: datetime) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,11 +41,37 @@ def fit_model(
     seed: int,
     feature_names: Sequence[str],
     nthread: int = 1,
+    monotone: Mapping[str, str] | None = None,
 ) -> bytes:
     """The fitted model as UTF-8 JSON bytes; `params` are the loop file's `training.params`.
 
+    `monotone` names features whose score may only rise with them ("up"), or only fall ("down"): what is known of
+    the world beforehand is built in, and the gate that checks it finds a model that was made otherwise.
+
     Raises:
-        ValueError: no row, one class only, shapes that differ, an unknown parameter, or no `num_boost_round`.
+        ValueError: no row, one class only, shapes that differ, an unknown parameter or feature, or no
+            `num_boost_round`.
+    """
+    booster = fit_booster(
+        matrix, labels, params, seed=seed, feature_names=feature_names, nthread=nthread, monotone=monotone
+    )
+    return bytes(booster.save_raw("json"))
+
+
+def fit_booster(
+    matrix: Floats,
+    labels: Floats,
+    params: Mapping[str, float | int],
+    *,
+    seed: int,
+    feature_names: Sequence[str],
+    nthread: int = 1,
+    monotone: Mapping[str, str] | None = None,
+) -> Any:
+    """The fitted booster itself, for what is predicted at once and not kept.
+
+    Raises:
+        ValueError: as `fit_model`.
     """
     import xgboost
 
@@ -59,9 +86,17 @@ def fit_model(
         )
     if len(np.unique(labels)) < 2:
         raise ValueError(f"{len(labels)} training rows of one class: nothing can be learned")
-    settings = {name: value for name, value in params.items() if name != "num_boost_round"}
+    settings: dict[str, Any] = {name: value for name, value in params.items() if name != "num_boost_round"}
+    if monotone:
+        strange = sorted(set(monotone) - set(feature_names))
+        if strange:
+            raise ValueError(f"monotone names {', '.join(strange)}, which is no feature")
+        ways = {"up": 1, "down": -1}
+        settings["monotone_constraints"] = tuple(
+            ways[monotone[n]] if n in monotone else 0 for n in feature_names
+        )
     data = xgboost.DMatrix(matrix, label=labels, feature_names=list(feature_names), nthread=nthread)
-    booster = xgboost.train(
+    return xgboost.train(
         {
             "objective": OBJECTIVE,
             "tree_method": "hist",
@@ -73,7 +108,15 @@ def fit_model(
         data,
         num_boost_round=int(params["num_boost_round"]),
     )
-    return bytes(booster.save_raw("json"))
+
+
+def predict_booster(booster: Any, matrix: Floats) -> NDArray[np.float64]:
+    """Scores in [0, 1] of a booster that was fitted in this process."""
+    import xgboost
+
+    return np.asarray(
+        booster.predict(xgboost.DMatrix(matrix, feature_names=booster.feature_names)), dtype=np.float64
+    )
 
 
 def predict_scores(model_json: bytes, matrix: Floats) -> NDArray[np.float64]:
@@ -108,12 +151,17 @@ def model_features(model_json: bytes) -> tuple[str, ...]:
         ValueError: the bytes are no JSON model of objective binary:logistic, or it names no features.
     """
     try:
-        document = json.loads(model_json)
+        document = json.loads(model_json, parse_constant=_no_constant)
         learner = document["learner"]
         objective = learner["objective"]["name"]
         names = learner["feature_names"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"not an XGBoost model in JSON: {error.__class__.__name__}") from None
     if objective != OBJECTIVE or not names or not all(isinstance(name, str) for name in names):
         raise ValueError(f"objective {objective!r} with {len(names)} feature names; expected {OBJECTIVE}")
     return tuple(names)
+
+
+def _no_constant(name: str) -> float:
+    """NaN and Infinity are no JSON, and no number of a model that was fitted."""
+    raise ValueError(name)

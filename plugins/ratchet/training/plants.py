@@ -1,9 +1,12 @@
-"""Four bad candidates for the gate drill, each with the gate that must refuse it.
+"""Bad candidates for the gate drill, each with the gate that must refuse it.
 
 A plant changes a copy of an honest snapshot; training and evaluation then run on it as on any other.
 - shuffled: the training labels are permuted, so nothing was learned;
 - stale: only the earliest training days are left, so it is older than what it would replace;
 - leaking: an agreed feature carries the outcome (its name is innocent, so only its strength betrays it);
+- overlapping: units that it is judged on are among its training rows, under earlier dates;
+- backwards: a feature with a declared direction is mirrored in the training rows, and the direction is not built in;
+- gappy: whatever has no numbers is late in training, so a row with missing values is scored as certain;
 - cohort_harm: most labels of the smallest judged cohort are inverted in training: the average still
   beats both baselines, that cohort pays for it.
 """
@@ -22,10 +25,12 @@ from ratchet.training.recipe import Split, time_split
 if TYPE_CHECKING:
     from ratchet.loop import Loop
 
-Kind = Literal["shuffled", "stale", "leaking", "cohort_harm"]
+Kind = Literal["shuffled", "stale", "leaking", "cohort_harm", "overlapping", "backwards", "gappy"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 LEAK_NOISE = 0.05
 INVERTED_SHARE = 0.7
+OVERLAPPING = 50  # units
+EMPTIED_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Planted:
     frame: pd.DataFrame
     feature_columns: tuple[str, ...]
     expected_gate: str
+    is_constrained: bool = True
+    """Whether the directions that the loop file declares are built into the fit."""
 
 
 def plant(kind: Kind, frame: pd.DataFrame, loop: Loop, seed: int) -> Planted:
@@ -63,11 +70,34 @@ def plant(kind: Kind, frame: pd.DataFrame, loop: Loop, seed: int) -> Planted:
     if kind == "leaking":
         told = rows["label"].to_numpy(dtype=np.float64) + rng.normal(0, LEAK_NOISE, len(rows))
         return Planted(kind, rows.assign(**{_leaking_feature(loop): told}), columns, "leak_single_feature")
+    if kind == "overlapping":
+        known = rows["unit_id"].to_numpy(dtype=object, copy=True)
+        held = np.flatnonzero((rows["departure_date"] >= split.holdout_start).to_numpy())[:OVERLAPPING]
+        known[np.flatnonzero(in_training)[: len(held)]] = known[held]
+        return Planted(kind, rows.assign(unit_id=known), columns, "window_overlap")
+    if kind == "backwards":
+        mirrored = {}
+        for name in loop.gates.evaluation.mutations.monotone:
+            values = rows[name].to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
+            values[in_training] = np.nanmin(values) + np.nanmax(values) - values[in_training]
+            mirrored[name] = values
+        return Planted(kind, rows.assign(**mirrored), columns, "mutation_monotone", is_constrained=False)
+    if kind == "gappy":
+        emptied = in_training & (rng.random(len(rows)) < EMPTIED_SHARE)
+        gaps = {name: rows[name].astype("float64").mask(emptied) for name in loop.features.numeric}
+        labels = np.where(emptied, 1, rows["label"].to_numpy())
+        return Planted(kind, rows.assign(**gaps, label=labels), columns, "mutation_missing")
     dimension, value = smallest_judged_cohort(split, loop)
     inverted = in_training & (rows[dimension] == value).to_numpy() & (rng.random(len(rows)) < INVERTED_SHARE)
     labels = rows["label"].to_numpy(copy=True)
     labels[inverted] = 1 - labels[inverted]
     return Planted(kind, rows.assign(label=labels), columns, f"cohort:{dimension}={value}")
+
+
+def kinds_for(loop: Loop) -> tuple[Kind, ...]:
+    """The plants that this loop can show: without a declared direction nothing can go backwards."""
+    declared = loop.gates.evaluation.mutations.monotone
+    return tuple(kind for kind in KINDS if kind != "backwards" or declared)
 
 
 def smallest_judged_cohort(split: Split, loop: Loop) -> tuple[str, str]:

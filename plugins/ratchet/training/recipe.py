@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -29,18 +30,20 @@ class Recipe:
     loop: str
     feature_columns: tuple[str, ...]
     params: tuple[tuple[str, float | int], ...]
+    monotone: tuple[tuple[str, str], ...]
     seed: int
     holdout_days: int
     embargo_days: int
     min_rows: int
 
     @classmethod
-    def of(cls, loop: Loop) -> Recipe:
-        """The recipe that the loop file declares."""
+    def of(cls, loop: Loop, params: Mapping[str, float | int] | None = None) -> Recipe:
+        """The recipe that the loop file declares, with the parameters that a search chose if given."""
         return cls(
             loop=loop.loop,
             feature_columns=tuple(loop.features.columns),
-            params=tuple(sorted(loop.training.params.items())),
+            params=tuple(sorted((params or loop.training.params).items())),
+            monotone=tuple(sorted(loop.gates.evaluation.mutations.monotone.items())),
             seed=loop.training.seed,
             holdout_days=loop.training.holdout_days,
             embargo_days=loop.training.embargo_days,
@@ -49,7 +52,12 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """Plain types."""
-        return {**asdict(self), "feature_columns": list(self.feature_columns), "params": dict(self.params)}
+        return {
+            **asdict(self),
+            "feature_columns": list(self.feature_columns),
+            "params": dict(self.params),
+            "monotone": dict(self.monotone),
+        }
 
     def fingerprint(self) -> str:
         """SHA-256 of the recipe's canonical JSON, in hexadecimal."""
@@ -75,23 +83,54 @@ def time_split(frame: pd.DataFrame, loop: Loop, last: date | None = None) -> Spl
         TooLittleData: fewer than `training.min_rows` rows to train on, or no row in the holdout.
         ValueError: no column departure_date or unit_id.
     """
+    return _split(ordered(frame, loop), loop, last)
+
+
+def rolling_splits(frame: pd.DataFrame, loop: Loop, last: date | None = None) -> tuple[Split, ...]:
+    """The newest split and those of the holdouts before it, `training.windows` at most, oldest first.
+
+    An older one that has too few rows before it, or none in it, is left out.
+
+    Raises:
+        TooLittleData, ValueError: as `time_split`, for the newest one.
+    """
+    rows = ordered(frame, loop)
+    end = last or rows["departure_date"].iloc[-1]
+    splits = [_split(rows, loop, end)]
+    for back in range(1, loop.training.windows):
+        try:
+            splits.append(_split(rows, loop, end - timedelta(days=back * loop.training.holdout_days)))
+        except TooLittleData:
+            break
+    return tuple(reversed(splits))
+
+
+def ordered(frame: pd.DataFrame, loop: Loop) -> pd.DataFrame:
+    """The rows by departure_date, then unit_id, with dates as dates.
+
+    Raises:
+        TooLittleData: there is no row.
+        ValueError: no column departure_date or unit_id.
+    """
     for column in ("departure_date", "unit_id"):
         if column not in frame.columns:
             raise ValueError(f"the snapshot has no column {column}")
     if frame.empty:
         raise TooLittleData(f"the snapshot is empty; training needs {loop.training.min_rows} rows")
     rows = frame.assign(departure_date=pd.to_datetime(frame["departure_date"]).dt.date)
-    rows = rows.sort_values(["departure_date", "unit_id"], kind="stable", ignore_index=True)
-    end = last or max(rows["departure_date"])
+    return rows.sort_values(["departure_date", "unit_id"], kind="stable", ignore_index=True)
+
+
+def _split(rows: pd.DataFrame, loop: Loop, last: date | None) -> Split:
+    dates = rows["departure_date"]
+    end = last or dates.iloc[-1]
     holdout_start = end - timedelta(days=loop.training.holdout_days - 1)
     train_until = holdout_start - timedelta(days=loop.training.embargo_days + 1)
-    train = rows[rows["departure_date"] <= train_until].reset_index(drop=True)
-    inside = (rows["departure_date"] >= holdout_start) & (rows["departure_date"] <= end)
-    holdout = rows[inside].reset_index(drop=True)
-    if len(train) < loop.training.min_rows:
-        raise TooLittleData(f"{len(train)} rows up to {train_until}; training needs {loop.training.min_rows}")
-    if holdout.empty:
+    learnt = int(dates.searchsorted(train_until, side="right"))
+    first, stop = int(dates.searchsorted(holdout_start)), int(dates.searchsorted(end, side="right"))
+    if learnt < loop.training.min_rows:
+        raise TooLittleData(f"{learnt} rows up to {train_until}; training needs {loop.training.min_rows}")
+    if first == stop:
         raise TooLittleData(f"no row from {holdout_start} to {end} to judge the candidate on")
-    return Split(
-        train, holdout, min(train["departure_date"]), max(train["departure_date"]), holdout_start, end
-    )
+    train, holdout = rows.iloc[:learnt], rows.iloc[first:stop].reset_index(drop=True)
+    return Split(train, holdout, dates.iloc[0], dates.iloc[learnt - 1], holdout_start, end)
