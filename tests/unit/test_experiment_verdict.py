@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Callable
 from datetime import date, timedelta
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ COHORTS = {"origin": ("EWR", "JFK", "LGA"), "carrier": ("AA", "B6", "DL", "EV", 
 SHARES = {"origin": (0.36, 0.33, 0.31), "carrier": (0.2, 0.2, 0.2, 0.181, 0.2, 0.0095, 0.0095)}
 
 
+@lru_cache
 def flights_loop() -> Loop:
     return load_loop(Path(__file__).parents[2] / "loops" / "flights.yml")
 

@@ -180,7 +180,7 @@ def _cells(
     offsets = _ordinals(frame["departure_date"]) - state.started_on.toordinal()
     inside = (offsets >= 0) & (offsets < days)
     if "experiment_id" in frame.columns:
-        inside &= frame["experiment_id"].to_numpy(dtype=object) == state.experiment_id
+        inside &= (frame["experiment_id"] == state.experiment_id).to_numpy(dtype=bool, na_value=False)
     rows = np.flatnonzero(inside)
     if not len(rows):
         return None, f"has no row of {state.experiment_id} from {state.started_on} to {day}"
@@ -204,7 +204,9 @@ def _cells(
 
 def _ordinals(dates: pd.Series) -> NDArray[np.int64]:
     """Proleptic day numbers of a column of dates, timestamps or ISO text."""
-    if dates.dtype == object and all(isinstance(value, date) for value in dates.array):
-        return np.array([value.toordinal() for value in dates.array], dtype=np.int64)
+    if dates.dtype == object:
+        values = dates.to_numpy().tolist()
+        if all(isinstance(value, date) for value in set(values)):
+            return np.array([value.toordinal() for value in values], dtype=np.int64)
     stamps = pd.to_datetime(dates).to_numpy()
     return stamps.astype("datetime64[D]").astype(np.int64) + date(1970, 1, 1).toordinal()

@@ -1,0 +1,203 @@
+"""Effects of metrics: against second formulations, and their error where rows, impressions or tails mislead."""
+
+from __future__ import annotations
+
+import math
+from datetime import date, timedelta
+from types import SimpleNamespace
+from typing import get_args
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ratchet.experiment.boundaries import critical_values, power_spending
+from ratchet.experiment.cuped import cuped_difference, slope_before
+from ratchet.experiment.metrics import CATALOGUE, arm_effect, information
+from ratchet.experiment.paired import Estimate, arm_difference, unit_difference
+from ratchet.experiment.sums import ARM_COLUMNS, PAIRED_COLUMNS, Cells, Sums
+from ratchet.loop import Guardrail
+
+START = date(2013, 5, 14)
+INDEPENDENT = SimpleNamespace(unit="user_id", cluster="user_id")
+CLUSTERED = SimpleNamespace(unit="user_id", cluster="day")
+
+
+def sums_of(columns: dict[str, tuple[np.ndarray, np.ndarray]]) -> Sums:
+    """Arm sums from (challenger, control) arrays by day; everything else is empty."""
+    days = len(next(iter(columns.values()))[0])
+    nothing = Cells((), {}, np.zeros((0, days), dtype=bool))
+    cells = {
+        name: np.stack([np.asarray(part, dtype=float) for part in pair]) for name, pair in columns.items()
+    }
+    arms = Cells((("challenger",), ("control",)), cells, np.ones((2, days), dtype=bool))
+    return Sums(START, START + timedelta(days=days - 1), nothing, arms, nothing)
+
+
+def test_every_metric_of_the_loop_file_is_in_the_catalogue_and_the_tables() -> None:
+    assert set(get_args(Guardrail.model_fields["metric"].annotation)) == set(CATALOGUE)
+    for name, metric in CATALOGUE.items():
+        used = {metric.total, metric.count, *metric.covariates.values()} | (
+            {metric.squares} if metric.squares else set()
+        )
+        assert used <= set(ARM_COLUMNS), name
+        if metric.has_pairs:
+            assert {f"sum_{name}_champion", f"sum_{name}_challenger"} <= set(PAIRED_COLUMNS)
+    assert CATALOGUE["rating"].covariates.keys() == {"champion_score"}
+
+
+def test_independent_units_give_welchs_test() -> None:
+    rng = np.random.default_rng(1)
+    treated, control = rng.normal(1, 2, 80), rng.normal(0.5, 1, 40)
+    estimate = unit_difference(
+        (80, treated.sum(), (treated**2).sum()), (40, control.sum(), (control**2).sum())
+    )
+    expected = stats.ttest_ind(treated, control, equal_var=False)
+    assert estimate.value == pytest.approx(treated.mean() - control.mean())
+    assert estimate.value / estimate.standard_error == pytest.approx(expected.statistic)
+    assert not unit_difference((1, 1.0, 1.0), (40, 2.0, 3.0)).is_usable
+    with pytest.raises(ValueError, match="too small"):
+        unit_difference((10, 10.0, 5.0), (10, 1.0, 5.0))
+
+
+def test_delta_method_for_a_ratio_equals_its_textbook_form() -> None:
+    """Deng, Knoblich and Lu 2018: var(s) - 2 r cov(s, c) + r^2 var(c), over clusters, each arm alone."""
+    rng = np.random.default_rng(2)
+    c = rng.poisson(30, 50) + 1.0
+    s = c * 0.2 + rng.normal(0, 2, 50)
+    ratio = s.sum() / c.sum()
+    cov = np.cov(s, c)
+    variance = (cov[0, 0] - 2 * ratio * cov[0, 1] + ratio**2 * cov[1, 1]) / 50 / c.mean() ** 2
+    # The control's metric is 0 everywhere: it adds no variance.
+    estimate = arm_difference(s, c, np.zeros(50), c)
+    assert estimate.standard_error == pytest.approx(math.sqrt(variance))
+
+
+def test_cuped_equals_regression_on_the_covariate() -> None:
+    """With equal counts: the slope and residual error of ordinary least squares over the clusters' differences."""
+    rng = np.random.default_rng(3)
+    clusters = 30
+    x1, x0 = rng.normal(5, 1, clusters), rng.normal(5, 1, clusters)
+    y1, y0 = 1 + x1 + rng.normal(0, 0.5, clusters), 1 + x0 + rng.normal(0, 0.5, clusters)
+    n = np.ones(clusters)
+    estimate = cuped_difference((y1, n, x1), (y0, n, x0))
+    fit = stats.linregress(x1 - x0, y1 - y0)
+    residuals = (y1 - y0) - fit.intercept - fit.slope * (x1 - x0)
+    expected_error = math.sqrt(residuals @ residuals / (clusters - 2) / clusters)
+    assert estimate.value == pytest.approx(fit.intercept)
+    assert estimate.standard_error == pytest.approx(expected_error)
+    assert (estimate.fitted, estimate.degrees) == (2, clusters - 2)
+    plain = arm_difference(y1, n, y0, n)
+    assert estimate.standard_error < 0.6 * plain.standard_error
+    same = cuped_difference((y1, n, n), (y0, n, n))
+    assert same.value == pytest.approx(plain.value), "a covariate that does not vary adjusts nothing"
+
+
+def test_the_slope_for_a_sequential_test_looks_back_only() -> None:
+    y, x, w = np.array([1.0, 2.0, 4.0]), np.array([1.0, 1.0, 2.0]), np.ones(3)
+    assert slope_before(y, x, w).tolist() == pytest.approx([0.0, 1.0, 1.5])
+
+
+def _median_day(correlation: float, use: bool, runs: int) -> float:
+    """+2 points on a base of 20 sd-points, 200 per arm and day, 60 days, looks each day."""
+    rng = np.random.default_rng(4)
+    looks = np.arange(5, 61)
+    bounds = critical_values((looks / 60).tolist(), power_spending(0.025, 2))
+    found = []
+    for _ in range(runs):
+        x = rng.normal(0, 1, (2, 60)) * math.sqrt(200)
+        noise = rng.normal(0, 1, (2, 60)) * math.sqrt(200)
+        y = correlation * x + math.sqrt(1 - correlation**2) * noise
+        y[0] += 200 * 0.05
+        n = np.full(60, 200.0)
+        day = 99
+        for look, bound in zip(looks, bounds, strict=True):
+            cut = slice(0, look)
+            if use:
+                estimate = cuped_difference((y[0, cut], n[cut], x[0, cut]), (y[1, cut], n[cut], x[1, cut]))
+            else:
+                estimate = arm_difference(y[0, cut], n[cut], y[1, cut], n[cut])
+            if estimate.z >= bound:
+                day = int(look)
+                break
+        found.append(day)
+    return float(np.median(found))
+
+
+def test_a_covariate_of_correlation_07_nearly_halves_the_days() -> None:
+    with_it, without = _median_day(0.7, True, 80), _median_day(0.7, False, 80)
+    assert with_it <= 0.72 * without
+
+
+def _crossed(metric: str, loop: SimpleNamespace, make, runs: int, days: int = 30) -> float:
+    looks = np.arange(5, days + 1)
+    bounds = critical_values((looks / days).tolist(), power_spending(0.025, 2))
+    rng = np.random.default_rng(5)
+    count = 0
+    for _ in range(runs):
+        sums = sums_of(make(rng, days))
+        z = [arm_effect(loop, metric, sums, int(look), sign=1.0, margin=0.1).estimate.z for look in looks]
+        count += any(one >= bound for one, bound in zip(z, bounds, strict=True))
+    return count / runs
+
+
+def _lognormal(rng: np.random.Generator, days: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Ratings that are mostly zero, the rest with a heavy tail: units are independent."""
+    values = rng.lognormal(1, 1.3, (2, days, 100)) * (rng.random((2, days, 100)) < 0.1)
+    n = np.full(days, 100.0)
+    total, squares = values.sum(axis=2), (values**2).sum(axis=2)
+    return {
+        "sum_rating": (total[0], total[1]),
+        "sum_rating_squared": (squares[0], squares[1]),
+        "n_ratings": (n, n),
+    }
+
+
+def _impressions(rng: np.random.Generator, days: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Clicks over impressions: a user's impressions share the user's own rate; a day is the cluster."""
+    users = rng.poisson(20, (2, days, 50)) + 1
+    rates = rng.beta(1, 9, users.shape) * rng.uniform(0.5, 1.5, (1, days, 1))
+    clicks = rng.binomial(users, np.clip(rates, 0, 1))
+    return {
+        "n_tickets": (clicks[0].sum(axis=1), clicks[1].sum(axis=1)),
+        "n_units": (users[0].sum(axis=1), users[1].sum(axis=1)),
+    }
+
+
+@pytest.mark.parametrize("loop", [INDEPENDENT, CLUSTERED])
+def test_a_zero_inflated_lognormal_keeps_its_error(loop: SimpleNamespace) -> None:
+    assert _crossed("rating", loop, _lognormal, 250) <= 0.025 + 2.5 * math.sqrt(0.025 * 0.975 / 250)
+
+
+def test_impressions_of_one_user_are_not_independent() -> None:
+    assert _crossed("ticket_rate", CLUSTERED, _impressions, 250) <= 0.025 + 2.5 * math.sqrt(
+        0.025 * 0.975 / 250
+    )
+
+
+def test_a_rate_of_independent_units_takes_the_exact_test() -> None:
+    rng = np.random.default_rng(6)
+    n = np.full(20, 400.0)
+    good, bad = rng.binomial(400, 0.2, 20).astype(float), rng.binomial(400, 0.12, 20).astype(float)
+    sums = sums_of({"sum_label": (bad, good), "n_labelled": (n, n)})
+    harmed = arm_effect(INDEPENDENT, "outcome_rate", sums, 20, sign=1.0, margin=0.01)
+    assert harmed.is_exact and harmed.log_e[-1] > 5
+    assert information(INDEPENDENT, harmed.estimate) == 16_000
+    assert (
+        information(
+            CLUSTERED, arm_effect(CLUSTERED, "outcome_rate", sums, 20, sign=1.0, margin=0.01).estimate
+        )
+        == 20
+    )
+    low_is_good = arm_effect(INDEPENDENT, "outcome_rate", sums, 20, sign=-1.0, margin=0.01)
+    assert low_is_good.estimate.value == pytest.approx(-harmed.estimate.value)
+    assert low_is_good.log_e[-1] < 0
+
+
+def test_no_day_with_both_arms_is_no_evidence() -> None:
+    nothing = np.zeros(5)
+    sums = sums_of({"sum_label": (nothing, nothing), "n_labelled": (nothing, nothing + 3)})
+    for loop in (INDEPENDENT, CLUSTERED):
+        effect = arm_effect(loop, "outcome_rate", sums, 5, sign=1.0, margin=0.1)
+        assert not effect.estimate.is_usable and not len(effect.log_e)
+    assert Estimate.from_evidence(effect.estimate.evidence()).clusters == 0
