@@ -17,7 +17,7 @@ export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
 # Importing Airflow writes its configuration file: under var/ with everything else.
 export AIRFLOW_HOME := $(CURDIR)/var/airflow
 
-.PHONY: bench-data help setup demo demo-smoke trials clean-demo up mlflow status docs test test-faults lint format lock
+.PHONY: bench-data bench-judge help setup demo demo-smoke trials clean-demo up mlflow status docs test test-faults lint format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -68,6 +68,10 @@ test-faults: $(VENV)/.installed ## kills, crashes, full disks, orders: about an 
 bench-data: $(VENV)/.installed ## speed and memory of the data plane against bare SQL (SCALE=, ENGINE=)
 	@mkdir -p var/airflow
 	@$(BIN)/python -m benchmarks.data --scale $(SCALE) --engine $(ENGINE)
+
+bench-judge: $(VENV)/.installed ## the decision tables by simulation, the naive rules beside ours (RUNS=)
+	@mkdir -p var/airflow
+	@$(BIN)/python -m benchmarks.judge --runs $(or $(RUNS),10000)
 
 lint: $(VENV)/.installed ## ruff, mypy, import rules, SQL style
 	@mkdir -p var/airflow

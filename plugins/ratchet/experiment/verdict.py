@@ -193,7 +193,7 @@ def _promotion(looking: Looking, effect: Effect) -> tuple[list[str], list[str]]:
             )
             continue
         name = f"guardrail:{guardrail.metric}"
-        test = looking.test(name, estimate, estimate.z_against(-guardrail.margin), rollout.alpha)
+        test = looking.test(name, estimate, estimate.z_against(-guardrail.margin), rollout.guardrail_alpha)
         summary = (
             f"guardrail {guardrail.metric} effect {estimate.value:+.4f}, margin {guardrail.margin}, "
             f"z = {test.z:.2f}, boundary {test.bound:.2f} at {clusters} clusters"
