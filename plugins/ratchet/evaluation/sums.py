@@ -76,6 +76,16 @@ def summarise(
     return content
 
 
+def _by_bin(labels: Floats, scores: Floats) -> dict[str, list[float]]:
+    """Rows, scores and labels summed by score bin: what a reliability curve is drawn from."""
+    bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
+    return {
+        "rows": [float(count) for count in np.bincount(bins, minlength=BINS)],
+        "scores": _sums(bins, scores, BINS, GAP_DIGITS),
+        "labels": _sums(bins, labels, BINS, 0),
+    }
+
+
 def _window(loop: Loop, window: Window) -> dict[str, Any]:
     content: dict[str, Any] = {
         "train_start": window.train_start.isoformat(),
