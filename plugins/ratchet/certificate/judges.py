@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ratchet.certificate.contents import Sums
+from ratchet.evaluation.gates import judge, reasons_of
 from ratchet.experiment.holdback import judge_holdback_day
 from ratchet.experiment.state import Verdict
 from ratchet.experiment.verdict import judge_day
@@ -68,8 +69,8 @@ def judge_look(loop: Loop, rollout: Rollout | Holdback, sums: Sums, day: date) -
     While an earlier decision waits to be carried out, only harm is answered.
     """
     frames = sums.frames(rollout.experiment_id)
-    judge = judge_day if isinstance(rollout, Rollout) else judge_holdback_day
-    verdict = judge(loop, rollout.trial, frames.pop("paired"), frames.pop("arms"), day, **frames)
+    look = judge_day if isinstance(rollout, Rollout) else judge_holdback_day
+    verdict = look(loop, rollout.trial, frames.pop("paired"), frames.pop("arms"), day, **frames)
     if rollout.undone is not None and verdict.action != "roll_back":
         reasons = ("an earlier decision waits to be carried out", *verdict.reasons)
         return Verdict("hold", reasons, verdict.evidence, verdict.looks)
@@ -113,7 +114,5 @@ def judge_trigger(
 
 def judge_evaluation(record: Mapping[str, Any]) -> dict[str, Any]:
     """An evaluation's verdict, reasons, gates and metrics, judged again from its terms, sums and facts."""
-    from ratchet.evaluation.gates import judge, reasons_of
-
     evaluation = judge(loop_of(record["terms"]), record["sums"], record["facts"])
     return {**evaluation.to_json(), "reasons": reasons_of(evaluation)}
