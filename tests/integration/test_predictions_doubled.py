@@ -16,6 +16,7 @@ from tests.reference.worlds import File, Maker, Shape
 from ratchet.published import read
 from ratchet.stages.dbt_environment import BuildFailed, run_dbt
 from ratchet.stages.doubled import doubled_told
+from ratchet.stages.explain import explain_prediction
 from ratchet.stages.status import status_of
 from ratchet.warehouse.connect import open_warehouse
 
@@ -93,8 +94,18 @@ def test_the_first_received_counts_and_the_other_is_named(
     assert after[NAMES_THEM][0] == 1
     said = dict(status_of(player.settings, player.loop)["lines"])["doubled"]
     counts = eve.first.rows[0]
-    assert said.startswith("1 predictions do not count, departures 2013-05-1")
+    assert said.startswith("1 prediction does not count, departures 2013-05-1")
     assert f"made-again of {counts['unit_id']} by version 1, {counts['prediction_id']} counts" in said
+    told = {
+        name: explain_prediction(player.settings, player.loop, name)["outcome"]
+        for name in ("made-again", counts["prediction_id"])
+    }
+    assert (told["made-again"]["fact"], told["made-again"]["counts_instead"]) == (
+        None,
+        counts["prediction_id"],
+    )
+    assert told[counts["prediction_id"]]["counts_instead"] is None
+    assert told[counts["prediction_id"]]["fact"] is not None
     with tables_without_tests():
         _, (alone, other_way) = landed(eve, tmp_path / "late", eve.again, eve.first)
     assert "marts.fct_predictions" in " ".join(changed(alone, other_way))

@@ -162,8 +162,11 @@ def _features(found: dict[str, Any]) -> None:
 
 
 def _after(found: dict[str, Any]) -> None:
-    fact = found["outcome"]["fact"]
-    rows = [("state", "not built yet" if fact is None else fact["outcome_state"])]
+    fact, instead = found["outcome"]["fact"], found["outcome"]["counts_instead"]
+    unmade = (
+        f"does not count: {instead}, of the same version, was received first" if instead else "not built yet"
+    )
+    rows = [("state", unmade if fact is None else fact["outcome_state"])]
     rows += [
         ("outcome", f"{_number(row['outcome_value'])} min late, received {_time(row['received_at'])}")
         for row in found["outcome"]["reported"]

@@ -55,6 +55,7 @@ def doubled_told(summary: dict[str, Any]) -> str:
         for row in summary["newest"]
     )
     return (
-        f"{summary['predictions']} predictions do not count, departures {first} to {last}: another one of the same "
-        f"unit and model version was received first ({named})"
+        f"{summary['predictions']} {'prediction does' if summary['predictions'] == 1 else 'predictions do'} not "
+        f"count, departures {first} to {last}: another one of the same unit and model version was received first "
+        f"({named})"
     )

@@ -64,7 +64,7 @@ def explain_prediction(settings: Settings, loop: Loop, prediction_id: str) -> di
                 "where loop = ? and unit_id = ? and prediction_id <> ? order by model_version, prediction_id",
                 (loop.loop, unit, prediction_id),
             ),
-            "outcome": _outcome(warehouse, loop, unit, prediction_id),
+            "outcome": _outcome(warehouse, loop, unit, prediction),
             "feedback": _rows(
                 warehouse,
                 "select feedback_id, channel, rating, has_comment, received_at from staging.stg_feedback__answers "
@@ -207,7 +207,8 @@ def _features(warehouse: Warehouse, loop: Loop, unit: str) -> dict[str, Any]:
     }
 
 
-def _outcome(warehouse: Warehouse, loop: Loop, unit: str, prediction_id: str) -> dict[str, Any]:
+def _outcome(warehouse: Warehouse, loop: Loop, unit: str, prediction: dict[str, Any]) -> dict[str, Any]:
+    prediction_id = str(prediction["prediction_id"])
     fact = _rows(
         warehouse,
         "select departure_date, label, label_received_at, outcome_state, log_loss, brier from marts.fct_predictions "
@@ -220,7 +221,18 @@ def _outcome(warehouse: Warehouse, loop: Loop, unit: str, prediction_id: str) ->
         "where loop = ? and unit_id = ? order by received_at, row_hash",
         (loop.loop, unit),
     )
-    return {"fact": fact[0] if fact else None, "reported": reported}
+    # Of one unit and version the prediction that was received first counts, and has the fact.
+    first = _rows(
+        warehouse,
+        "select prediction_id from marts.fct_predictions "
+        "where loop = ? and unit_id = ? and model_version = ? and prediction_id <> ?",
+        (loop.loop, unit, int(prediction["model_version"]), prediction_id),
+    )
+    return {
+        "fact": fact[0] if fact else None,
+        "counts_instead": first[0]["prediction_id"] if first and not fact else None,
+        "reported": reported,
+    }
 
 
 def _gates(warehouse: Warehouse, loop: Loop, found: dict[str, Any]) -> list[dict[str, Any]]:
