@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,15 @@ from scipy.stats import beta, chi2
 
 from benchmarks.report import Figure
 from benchmarks.worlds import Floats, Sums
+from ratchet.experiment.boundaries import critical_values, power_spending
+from ratchet.experiment.paired import Estimate, unit_difference
+from ratchet.loop import Loop, load_loop
 
+ROOT = Path(__file__).parents[1]
 NEVER = 10**6
+DAYS, PER_ARM, BASE = 60, 200, 0.2
+FIRST_CLUSTERED = 7  # rollout.min_clusters of the demo's loop
+Rows = list[Figure]
 
 
 @dataclass(frozen=True)
@@ -57,20 +65,6 @@ def bayes(sums: Sums) -> Floats:
     from scipy.special import ndtr
 
     return np.asarray(ndtr((one.mean() - none.mean()) / np.sqrt(one.var() + none.var())))
-
-
-def by_look(
-    sums: Sums, z_of: Callable[[Sums, int, int], float], bounds: list[float], first: int = 1
-) -> Crossed:
-    """The first look from `first` on at which `z_of(sums, experiment, days)` reaches its bound."""
-    days = np.full(len(sums.n1), NEVER, dtype=np.int64)
-    for run in range(len(sums.n1)):
-        for index, bound in enumerate(bounds):
-            look = first + index
-            if z_of(sums, run, look) >= bound:
-                days[run] = look
-                break
-    return Crossed(days)
 
 
 def chi_square_alarm(one: Floats, none: Floats, share: float, level: float) -> NDArray[np.bool_]:
@@ -115,3 +109,61 @@ def told(name: str, crossed: Crossed, note: str = "") -> Iterator[Figure]:
 def two_sided(level: float) -> float:
     """The z of a two-sided test."""
     return float(-ndtri(level / 2))
+
+
+def generator(name: str) -> np.random.Generator:
+    """The generator of a table's row, from its name."""
+    return np.random.default_rng([20130101, *name.encode()])
+
+
+def boundary(first: int, days: int, alpha: float, power: float = 2.0) -> list[float]:
+    """The boundary at each look from `first` on, when the information grows by a day a day."""
+    fractions = [(look + 1) / days for look in range(first - 1, days)]
+    return list(critical_values(fractions, power_spending(alpha, power)))
+
+
+def looks(count: int, bounds: list[float], first: int, z_at: Callable[[int, int], float]) -> Crossed:
+    """The first look at which `z_at(experiment, days)` reaches its bound, by experiment."""
+    found = np.full(count, NEVER, dtype=np.int64)
+    for run in range(count):
+        for look, bound in enumerate(bounds, first):
+            if z_at(run, look) >= bound:
+                found[run] = look
+                break
+    return Crossed(found)
+
+
+def unit_rule(
+    sums: Sums, bounds: list[float], first: int = 1, *, margin: float = 0.0, is_binary: bool = True
+) -> Crossed:
+    """Independent units against a group-sequential boundary, on the counts so far."""
+    squares1, squares0 = (sums.y1, sums.y0) if is_binary else (sums.yy1, sums.yy0)
+    assert squares1 is not None and squares0 is not None
+    n1, y1, q1, n0, y0, q0 = (
+        part.cumsum(axis=1) for part in (sums.n1, sums.y1, squares1, sums.n0, sums.y0, squares0)
+    )
+
+    def z_at(run: int, look: int) -> float:
+        k = look - 1
+        return unit_difference(
+            (n1[run, k], y1[run, k], q1[run, k]), (n0[run, k], y0[run, k], q0[run, k])
+        ).z_against(-margin)
+
+    return looks(len(n1), bounds, first, z_at)
+
+
+def cluster_rule(
+    bounds: list[float], first: int, count: int, estimate_at: Callable[[int, int], Estimate]
+) -> Crossed:
+    """The first look at which an estimate over clusters reaches its bound."""
+    return looks(count, bounds, first, lambda run, look: estimate_at(run, look).z)
+
+
+def reach(z: Floats, bounds: list[float]) -> Crossed:
+    """Where z reaches its bounds first."""
+    return first_look(z >= np.array(bounds))
+
+
+def demo() -> Loop:
+    """The demo's loop."""
+    return load_loop(ROOT / "loops" / "flights.yml")
