@@ -66,8 +66,9 @@ class Bench:
         if done.returncode:
             raise RuntimeError(f"{' '.join(words)} failed:\n{done.stdout[-3000:]}")
         found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+        parts = ", ".join(f"{name} {value:,.1f}" for name, value in found.items())
         console.print(
-            f"  [dim]{self.home.name} {' '.join(words)}: {time.perf_counter() - started:.0f} s[/dim]"
+            f"  [dim]{self.home.name} {' '.join(words)}: {time.perf_counter() - started:.0f} s ({parts})[/dim]"
         )
         return found
 
