@@ -73,6 +73,11 @@ def summarise(
     for name, scores in newest.scores.items():
         if scores is not None and name != CONSTANT:
             content["auc"][name] = plain(round(auc(labels, np.asarray(scores, dtype=np.float64)), DIGITS))
+    content["reliability"] = {
+        name: _by_bin(labels, np.asarray(newest.scores[name], dtype=np.float64))
+        for name in (CANDIDATE, CHAMPION)
+        if newest.scores.get(name) is not None
+    }
     return content
 
 
