@@ -50,13 +50,13 @@ APPLY = {
 }
 
 
-def of(loop: Loop, doc: str | None, *, minutes: int) -> dict[str, Any]:
+def of(loop: Loop, doc: str | None, *, minutes: int, active_runs: int = 1) -> dict[str, Any]:
     """Keyword arguments of `@dag` for a stage of `loop`; a task may take `minutes` at most."""
     start = datetime.combine(loop.data_span.start, datetime.min.time(), tzinfo=UTC)
     return {
         "start_date": start,
         "catchup": False,
-        "max_active_runs": 1,
+        "max_active_runs": active_runs,
         "tags": ["ratchet", loop.loop],
         "owner_links": {loop.owner.team: f"mailto:{loop.owner.contact}"},
         "doc_md": doc,

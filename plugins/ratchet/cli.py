@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ratchet.commands import decision, explain, ledger, quarantine, snapshot
+from ratchet.commands.approve import approve, reject
 from ratchet.commands.backfill import backfill
 from ratchet.commands.rollback import rollback, withdraw
 from ratchet.loop import Loop, LoopFileError, load_loop, load_loops
@@ -33,6 +34,8 @@ app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(explain.app, name="explain")
 app.add_typer(quarantine.app, name="quarantine")
 app.command()(backfill)
+app.command()(approve)
+app.command()(reject)
 app.command()(rollback)
 app.command()(withdraw)
 console = Console()

@@ -13,8 +13,10 @@ from ratchet.ledger.approvals import Answer, Standing, standing
 from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import fold
 from ratchet.loop import Loop
+from ratchet.published import read
 from ratchet.settings import Settings
 from ratchet.stages.records import ledger_of
+from ratchet.stages.serving import effective_as_of
 
 Log = Callable[[str], None]
 DECISIONS = ("rollout_decision", "holdback_decision")
@@ -31,7 +33,12 @@ def needed(loop: Loop, action: str, as_of: datetime) -> dict[str, Any] | None:
         return None
     people = loop.approvals.people(rule, loop.owner.name)
     until = as_of + timedelta(hours=rule.timeout_hours)
-    return {"by": list(people), "count": rule.count, "until": until.isoformat()}
+    return {
+        "by": list(people),
+        "count": rule.count,
+        "timeout_hours": rule.timeout_hours,
+        "until": until.isoformat(),
+    }
 
 
 def pending(entries: Sequence[Entry]) -> Entry | None:
@@ -56,12 +63,15 @@ def answer(
     decision: str,
     said: Answer,
     *,
-    by: str,
+    by: Sequence[str],
     reason: str,
     actor: str,
     log: Log,
 ) -> Standing:
-    """Record what `by` says to a decision that waits; where it stands then. Saying it again changes nothing.
+    """Record what a person says to a decision that waits; where it stands then. Saying it again changes nothing.
+
+    `by` are the names that the person goes by; the one that the decision names counts. An answer to what somebody
+    else has settled meanwhile changes nothing either.
 
     Raises:
         CannotAnswer: the ledger has no such decision, it does not wait, or `by` may not answer it.
@@ -76,21 +86,35 @@ def answer(
     now = standing(entries, entry)
     if now.outcome == "automatic":
         raise CannotAnswer(f"{decision} {now.told()}")
-    if by not in now.people:
-        raise CannotAnswer(f"{by!r} may not answer {decision}: the loop file names {', '.join(now.people)}")
-    if now.is_settled:
-        raise CannotAnswer(f"{decision} is settled: {now.told()}")
+    name = next((name for name in by if name in now.people), None)
+    if name is None:
+        raise CannotAnswer(
+            f"{by[0]!r} may not answer {decision}: the loop file names {', '.join(now.people)}"
+        )
     waits = pending(entries)
-    if waits is None or waits.key != decision:
-        raise CannotAnswer(f"{decision} waits no more: the ledger went on without it")
+    if now.is_settled or waits is None or waits.key != decision:
+        log(f"{decision} waits no more: {now.told()}")
+        return now
     ledger.append(
-        loop=loop.loop, kind="approval", key=f"approval:{decision}:{said}:{by}",
-        as_of=datetime.fromisoformat(entry.as_of), actor=actor,
-        payload={"decision": decision, "answer": said, "by": by, "reason": reason},
+        loop=loop.loop, kind="approval", key=f"approval:{decision}:{said}:{name}",
+        as_of=effective_as_of(read(settings, loop.loop, "partitions"), datetime.fromisoformat(entry.as_of)),
+        actor=actor, payload={"decision": decision, "answer": said, "by": name, "reason": reason},
     )  # fmt: skip
     after = standing(ledger.entries(loop.loop), entry)
-    log(f"{by} says {said} to {decision}: {after.told()}")
+    log(f"{name} says {said} to {decision}: {after.told()}")
     return after
+
+
+def decision_of(settings: Settings, loop: Loop, decision: str) -> tuple[Entry, datetime]:
+    """The decision of this key, and the moment from which silence is a no.
+
+    Raises:
+        CannotAnswer: the ledger has no such decision, or it needs nobody.
+    """
+    entry = ledger_of(settings).find(loop.loop, decision)
+    if entry is None or entry.payload.get("approval") is None:
+        raise CannotAnswer(f"the ledger has no decision {decision!r} that needs an answer")
+    return entry, datetime.fromisoformat(entry.payload["approval"]["until"])
 
 
 def expire(settings: Settings, loop: Loop, decision: Entry, as_of: datetime, log: Log) -> Standing:

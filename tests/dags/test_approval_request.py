@@ -1,0 +1,191 @@
+"""People asked in Airflow, with its own operator and its own events: the answer counts, never the task's state."""
+
+from __future__ import annotations
+
+import runpy
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.integration import served_world
+from tests.integration.served_world import FIRST, ServedWorld
+from tests.integration.test_approvals import AS_OF, DAY, governed
+
+from ratchet.ledger.approvals import standing
+from ratchet.stages.applying import Waits
+from ratchet.stages.approvals import needed
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("served")
+    served_world.make(home)
+    return home
+
+
+@pytest.fixture(params=[1])
+def world(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> ServedWorld:
+    found = served_world.copied(template, tmp_path / "home", governed(request.param))
+    found.bootstrap()
+    found.start(2, FIRST + timedelta(days=1))
+    monkeypatch.setenv("RATCHET_HOME", str(found.settings.home))
+    monkeypatch.setattr("ratchet.airflow.approval.loop_named", lambda _: found.loop)
+    return found
+
+
+def rollout_dag(loop: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr("ratchet.airflow.loops.declared_loops", lambda: (loop,))
+    from airflow.sdk import DAG
+
+    made: list[Any] = []
+    real = DAG.__exit__
+    monkeypatch.setattr(DAG, "__exit__", lambda self, *a: (made.append(self), real(self, *a))[1])
+    runpy.run_path(str(ROOT / "dags" / "run_rollout.py"))
+    (dag,) = made
+    return dag
+
+
+def decide(world: ServedWorld) -> dict[str, Any]:
+    key = world.decide("promote", DAY, approval=needed(world.loop, "promote", AS_OF))
+    return {"decision": key, "as_of": AS_OF.isoformat(), "waits": "people"}
+
+
+def parked(
+    world: ServedWorld, decided: dict[str, Any], monkeypatch: pytest.MonkeyPatch, turn: int = 1
+) -> Any:
+    """The operator after it has asked and gone to wait, and what it told Airflow."""
+    from airflow.providers.standard.operators import hitl
+    from airflow.sdk.exceptions import TaskAwaitingInput
+
+    from ratchet.airflow.approval import FORM, ApprovalRequest
+
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **named: told.update(named))
+    asked = ApprovalRequest(
+        task_id=f"ask_approval_{turn}",
+        loop="flights",
+        decided=decided,
+        turn=turn,
+        timeout_hours=48,
+        params=FORM,
+    )
+    context = {
+        "task_instance": SimpleNamespace(id="ti"), "dag": SimpleNamespace(dag_id="flights__run_rollout"), "run_id": "r"
+    }  # fmt: skip
+    with pytest.raises(TaskAwaitingInput) as waiting:
+        asked.execute(context)
+    assert waiting.value.timeout == timedelta(hours=48)
+    assert told["defaults"] == ["Reject"]
+    return asked, told
+
+
+def event(chosen: str, by: str | None) -> dict[str, Any]:
+    """What Airflow resumes the task with, made by Airflow's own model of the answer."""
+    from airflow.models.hitl import HITLDetail
+
+    detail = HITLDetail(
+        options=["Approve", "Reject"], chosen_options=[chosen], params_input={"reason": "seen the cohorts"},
+        responded_at=datetime(2013, 6, 8, tzinfo=UTC), responded_by=None if by is None else {"id": by, "name": by},
+    )  # fmt: skip
+    return dict(detail.as_resume_event_payload(timedout=by is None))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "by", "outcome", "action", "serves"),
+    [
+        ("Approve", "ana", "approved", "promote", 2),
+        ("Reject", "bo", "rejected", "reject", 1),
+        ("Reject", None, "timeout", "reject", 1),
+    ],
+)
+def test_the_three_answers(
+    world: ServedWorld, monkeypatch: pytest.MonkeyPatch, chosen: str, by: str | None, outcome: str, action: str,
+    serves: int,
+) -> None:  # fmt: skip
+    from ratchet.airflow.approval import read_answer
+
+    decided = decide(world)
+    asked, told = parked(world, decided, monkeypatch)
+    assert [user["id"] for user in told["assigned_users"]] == ["Dana Reyes", "ana", "bo"]
+    assert "promote version 2" in told["subject"]
+    assert "for the test" in told["body"]
+    with pytest.raises(Waits):
+        world.apply(decided["decision"], AS_OF)
+    # The task succeeds in all three cases: it returns instead of raising.
+    answered = asked.execute_complete({}, event(chosen, by))
+    read_answer.function("flights", decided, answered)
+    entries = world.ledger.entries("flights")
+    decision = next(e for e in entries if e.key == decided["decision"])
+    assert standing(entries, decision).outcome == outcome
+    assert world.apply(decided["decision"], AS_OF)["action"] == action
+    assert world.routing().champion_version == serves
+
+
+def test_somebody_else_is_refused(world: ServedWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from ratchet.airflow.approval import read_answer
+
+    decided = decide(world)
+    asked, _ = parked(world, decided, monkeypatch)
+    answered = asked.execute_complete({}, event("Approve", "eve"))
+    with pytest.raises(AirflowFailException, match="'eve' may not answer"):
+        read_answer.function("flights", decided, answered)
+    with pytest.raises(Waits):
+        world.apply(decided["decision"], AS_OF)
+
+
+@pytest.mark.parametrize("world", [2], indirect=True)
+def test_the_second_question_is_not_for_the_first_person(
+    world: ServedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ratchet.airflow.approval import read_answer
+
+    decided = decide(world)
+    asked, _ = parked(world, decided, monkeypatch)
+    read_answer.function("flights", decided, asked.execute_complete({}, event("Approve", "ana")))
+    second, told = parked(world, decided, monkeypatch, turn=2)
+    assert [user["id"] for user in told["assigned_users"]] == ["Dana Reyes", "bo"]
+    read_answer.function("flights", decided, second.execute_complete({}, event("Approve", "ana")))
+    with pytest.raises(Waits):
+        world.apply(decided["decision"], AS_OF)
+
+
+def test_nobody_is_asked_when_nothing_waits(world: ServedWorld) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from ratchet.airflow.approval import ApprovalRequest
+
+    asked = ApprovalRequest(
+        task_id="a", loop="flights", decided={"decision": "look:x"}, turn=1, timeout_hours=48
+    )
+    with pytest.raises(AirflowSkipException):
+        asked.execute({"dag": SimpleNamespace(dag_id="d"), "run_id": "r"})
+
+
+def test_the_questions_stand_between_deciding_and_applying(monkeypatch: pytest.MonkeyPatch) -> None:
+    dag = rollout_dag(governed(2), monkeypatch)
+    assert [task.task_id for task in dag.topological_sort()] == [
+        "decide_rollout", "ask_approval_1", "read_answer_1", "ask_approval_2", "read_answer_2", "apply_rollout",
+    ]  # fmt: skip
+    assert dag.max_active_runs > 1, "looks for harm go on while people think"
+    assert dag.get_task("apply_rollout").trigger_rule.value == "none_failed"
+    assert dag.get_task("ask_approval_1").execution_timeout is None
+    assert dag.get_task("ask_approval_1").defaults == ["Reject"]
+    assert list(dag.get_task("ask_approval_1").serialized_params) == ["reason"], (
+        "the run's own parameters are not asked"
+    )
+    automatic = rollout_dag(governed().model_copy(update={"approvals": _automatic()}), monkeypatch)
+    assert [task.task_id for task in automatic.topological_sort()] == ["decide_rollout", "apply_rollout"]
+
+
+def _automatic() -> Any:
+    from ratchet.loop_governance import Approvals
+
+    return Approvals(promote="automatic", roll_back="automatic", bootstrap="owner")
