@@ -25,6 +25,7 @@ MIN_PAIRED_SHARE = 0.99  # of the units served, scored by both models
 MIN_LABELLED_SHARE = 0.5  # of the mature units; below, outcomes are not arriving
 SWAP_Z = 4.0  # served and paired score differences further apart than this are contradictory
 MIN_SWAP_CLUSTERS = 5
+ROUNDING = 1e-8  # sums are kept to nine decimals: a difference this small is none
 
 Evidence = dict[str, Any]
 #: The challenger's share planned on each day since the first; None where no plan is binding.
@@ -152,7 +153,7 @@ def _swapped(sums: Sums, evidence: Evidence) -> list[str]:
     z = served.z_against(expected)
     evidence["served_score_difference"] = served.value
     evidence["paired_score_difference"] = expected
-    if not abs(z) < SWAP_Z:
+    if not abs(z) < SWAP_Z and not abs(served.value - expected) <= ROUNDING:
         return [
             f"served scores of challenger minus control differ by {served.value:+.4f}, the same models "
             f"paired by {expected:+.4f} (z = {z:.1f}): arms swapped or mixed"
