@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ratchet.loop import Loop
 
 COLUMNS = ("loop", "model_version", "feature", "bin", "lower_bound", "upper_bound", "reference_share")
-DECILES = tuple(i / 10 for i in range(1, 10))
 
 
 def reference_bins(frame: pd.DataFrame, loop: Loop, model_version: int) -> pd.DataFrame:
@@ -34,14 +33,14 @@ def reference_bins(frame: pd.DataFrame, loop: Loop, model_version: int) -> pd.Da
     rows: list[tuple[str, int, float | None, float | None, float]] = []
     for position, name in enumerate(loop.features.columns):
         values = matrix[:, position]
-        known = values[~np.isnan(values)]
+        known = np.sort(values[~np.isnan(values)])
         rows.append((name, 0, None, None, 1 - len(known) / len(values)))
         if name in loop.features.categorical:
             cuts = [i + 0.5 for i in range(len(loop.features.categorical[name]) - 1)]
         else:
             cuts = _cuts(known)
         bounds = [None, *cuts, None]
-        counts = np.bincount(np.searchsorted(np.array(cuts), known, side="right"), minlength=len(cuts) + 1)
+        counts = np.diff([0, *np.searchsorted(known, np.array(cuts)), len(known)])
         for index, count in enumerate(counts):
             rows.append((name, index + 1, bounds[index], bounds[index + 1], float(count / len(values))))
     table = pd.DataFrame(rows, columns=["feature", "bin", "lower_bound", "upper_bound", "reference_share"])
@@ -50,8 +49,12 @@ def reference_bins(frame: pd.DataFrame, loop: Loop, model_version: int) -> pd.Da
 
 
 def _cuts(known: np.ndarray) -> list[float]:
-    """Inner deciles, each once; a cut at the smallest value would leave an empty first bin."""
-    if not len(known):
+    """Inner deciles of sorted values, each once; a cut at the smallest value would leave an empty first bin.
+
+    The i-th decile is the smallest value that i tenths of all values do not exceed, in whole numbers.
+    """
+    count = len(known)
+    if not count:
         return []
-    cuts = np.unique(np.quantile(known, DECILES, method="inverted_cdf"))
-    return [float(cut) for cut in cuts if cut > known.min()]
+    cuts = np.unique(known[[(count * i + 9) // 10 - 1 for i in range(1, 10)]])
+    return [float(cut) for cut in cuts if cut > known[0]]
