@@ -42,7 +42,8 @@ def check_exposure(
     findings += _sample_ratios(loop, sums, shares, evidence)
     findings += _cohort_ratios(loop, sums, shares, evidence)
     findings += _both_arms(sums, evidence)
-    findings += _champion_by_arm(loop, sums, evidence)
+    if not loop.prediction.influences_outcome:
+        findings += _champion_by_arm(loop, sums, evidence)
     return findings
 
 
