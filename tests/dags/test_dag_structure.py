@@ -23,6 +23,7 @@ STAGES = {
     "score_batch": ["score_units"],
     "run_rollout": ["decide_rollout", "apply_rollout"],
     "drill_gates": ["drill_gates"],
+    "drill_rollback": ["drill_rollback"],
 }  # fmt: skip
 
 
@@ -82,7 +83,7 @@ def test_assets_join_the_dags_as_the_map_says(dags: dict[str, Any]) -> None:
 def test_tasks_that_open_the_warehouse_share_one_slot(dags: dict[str, Any]) -> None:
     without = {
         "hold_blocked", "decide_retrain", "wait_for_request", "wait_for_labels", "wait_for_gates", "gate_training",
-        "fit_candidate", "evaluate_candidate",
+        "fit_candidate", "evaluate_candidate", "drill_rollback",
     }  # fmt: skip
     looked_at = 0
     for dag in dags.values():
@@ -100,7 +101,9 @@ def test_no_timetable_makes_runs_for_today(dags: dict[str, Any]) -> None:
     from pendulum import instance
 
     timed = [dag for dag in dags.values() if not dag.timetable.asset_condition]
-    assert {dag.dag_id.partition("__")[2] for dag in timed} == {"ingest_events", "score_batch", "drill_gates"}
+    assert {dag.dag_id.partition("__")[2] for dag in timed} == {
+        "ingest_events", "score_batch", "drill_gates", "drill_rollback"
+    }  # fmt: skip
     for dag in timed:
         today = TimeRestriction(instance(dag.start_date), None, catchup=False)
         assert dag.timetable.next_dagrun_info(last_automated_data_interval=None, restriction=today) is None

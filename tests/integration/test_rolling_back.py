@@ -116,7 +116,9 @@ def test_two_at_once_go_back_by_one(three: ServedWorld, loads: None) -> None:
     """Both looked at the same state: the second finds the first's entry."""
     from ratchet.stages import rollback as stage
 
-    target = stage.find_target(three.settings, three.loop, three.ledger.entries("flights"), three.state())
+    target = stage.find_target(
+        Registry(three.settings), three.loop, three.ledger.entries("flights"), three.state()
+    )
 
     def first(*_: object) -> stage.Target:
         three.append("rollback", f"rollback:{three.state().serving_seq}", week(6), **{

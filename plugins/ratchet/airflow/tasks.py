@@ -243,3 +243,21 @@ def drill_gates(loop_name: str) -> dict[str, Any]:
     if drilled["failed"]:
         raise AirflowFailException(f"the gates let through or misnamed: {', '.join(drilled['failed'])}")
     return drilled
+
+
+@task(retries=0)
+def drill_rollback(loop_name: str) -> dict[str, Any]:
+    """Rehearse a rollback on a shadow; fail when a former champion is there and can't serve."""
+    from ratchet.stages.drill_rollback import drill
+
+    context = get_current_context()
+    loop = loop_named(loop_name)
+    as_of = (
+        windows.as_of(context) if context["params"].get("as_of") else windows.window_of(context, loop).as_of
+    )
+    drilled = drill(load_settings(), loop, as_of, _log.info)
+    if drilled["outcome"] == "failed":
+        raise AirflowFailException("; ".join(drilled["problems"]))
+    if drilled["outcome"] == "no target":
+        raise AirflowSkipException("; ".join(drilled["problems"]))
+    return {"to": drilled["to"], "seconds": drilled["seconds"], "scored": drilled["scored"]}

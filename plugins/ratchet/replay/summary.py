@@ -98,7 +98,7 @@ def drill_refusals(entries: list[Entry]) -> set[str]:
         plant["kind"]
         for entry in entries
         if entry.kind == "drill"
-        for plant in entry.payload["plants"]
+        for plant in entry.payload.get("plants", [])
         if plant["verdict"] == "refuse" and plant["expected_gate"] in plant["refused_by"]
     }
 
@@ -171,6 +171,10 @@ def _show_decisions(console: Console, entries: list[Entry]) -> None:
             row = (f"look in {data['stage']}", data["action"], data["reasons"][0])
         elif entry.kind == "rollout_applied":
             row = ("in force", data["action"], f"experiment {data['experiment_id']}")
+        elif entry.kind == "holdback_decision" and data["to_apply"]:
+            row = ("look at the holdback", data["action"], data["reasons"][0])
+        elif entry.kind == "rollback":
+            row = ("rollback by hand", f"version {data['to']} for {data['from']}", data["reason"])
         else:
             continue
         table.add_row(entry.as_of[:10], *row)
@@ -220,7 +224,7 @@ def _show_comparisons(console: Console, settings: Settings, loop: Loop) -> None:
 
 
 def _show_drill(console: Console, entries: list[Entry]) -> None:
-    drills = [e for e in entries if e.kind == "drill"]
+    drills = [e for e in entries if e.kind == "drill" and "plants" in e.payload]
     if not drills:
         console.print("The gate drill did not run: it comes with week 3.")
         return

@@ -18,6 +18,7 @@ from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import Holdback, LoopState, Rollout, fold
 from ratchet.loop import Loop
 from ratchet.published import read
+from ratchet.registry.models import Registry
 from ratchet.settings import Settings
 from ratchet.stages.approvals import DECISIONS
 from ratchet.stages.profiles import adopt_profile
@@ -159,7 +160,7 @@ def _append_holdback(
     }
     if action == "roll_back":
         try:
-            target = find_target(settings, loop, entries, state)
+            target = find_target(Registry(settings), loop, entries, state)
         except NoTarget as none:
             raise NoTarget(f"{decision.key} found harm, and {none}") from None
         for item in target.passed_over:

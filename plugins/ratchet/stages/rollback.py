@@ -24,7 +24,7 @@ from ratchet.registry.models import Registry, RegistryError
 from ratchet.scoring.child import ScoringFailed, score_in_child
 from ratchet.settings import Settings
 from ratchet.stages.records import ledger_of
-from ratchet.stages.serving import effective_as_of, project, sha256_of
+from ratchet.stages.serving import Aliases, effective_as_of, project, sha256_of
 
 Log = Callable[[str], None]
 #: A model that has not scored one row by then is no way out of an emergency.
@@ -56,13 +56,13 @@ class Target:
     passed_over: tuple[PassedOver, ...]
 
 
-def why_unfit(settings: Settings, loop: Loop, entries: list[Entry], version: int) -> str | None:
+def why_unfit(models: Registry, loop: Loop, entries: list[Entry], version: int) -> str | None:
     """Why `version` can't serve today, or None: its bytes are the ledger's, take today's features, and score.
 
     The inputs are read from the model itself, whose hash was compared with the ledger.
     """
     try:
-        content = Registry(settings).model_bytes(loop.loop, version, sha256_of(entries, version))
+        content = models.model_bytes(loop.loop, version, sha256_of(entries, version))
     except RegistryError as error:
         return str(error)
     try:
@@ -90,7 +90,7 @@ def _named(verb: str, names: list[str]) -> str:
 
 
 def find_target(
-    settings: Settings, loop: Loop, entries: list[Entry], state: LoopState, wanted: int | None = None
+    models: Registry, loop: Loop, entries: list[Entry], state: LoopState, wanted: int | None = None
 ) -> Target:
     """The last version that was promoted, was not withdrawn, does not serve now and can serve today.
 
@@ -106,7 +106,7 @@ def find_target(
         candidates = (wanted,)
     passed: list[PassedOver] = []
     for version in candidates:
-        unfit = why_unfit(settings, loop, entries, version)
+        unfit = why_unfit(models, loop, entries, version)
         if unfit is None:
             return Target(version, sha256_of(entries, version), tuple(passed))
         passed.append(PassedOver(version, unfit))
@@ -134,11 +134,13 @@ def roll_back(
     log: Log,
     to: int | None = None,
     is_dry: bool = False,
+    models: Registry | None = None,
+    aliases: Aliases | None = None,
 ) -> dict[str, Any]:
     """Let a former champion serve again from the next scoring run; what happened, with measured seconds.
 
     The version that served is withdrawn; a rollout or holdback that runs ends. Two of these at once move the
-    loop back by one version, not by two.
+    loop back by one version, not by two. A rehearsal reads `models` and moves `aliases` of its own.
 
     Raises:
         NoTarget: nothing can serve instead; nothing was changed.
@@ -147,7 +149,7 @@ def roll_back(
     ledger = ledger_of(settings)
     entries = ledger.entries(loop.loop)
     state = fold(entries)
-    target = find_target(settings, loop, entries, state, to)
+    target = find_target(models or Registry(settings), loop, entries, state, to)
     for item in target.passed_over:
         log(f"passed over version {item.version}: {item.reason}")
     ended = [trial.experiment_id for trial in (state.rollout, state.holdback) if trial is not None]
@@ -168,7 +170,7 @@ def roll_back(
         payload=found, actor=actor,
     )  # fmt: skip
     decided = time.perf_counter()
-    routing = project(settings, loop)
+    routing = project(settings, loop, aliases)
     projected = time.perf_counter()
     if routing.decision != entry.key:
         log(
