@@ -302,6 +302,10 @@ class Loop(_Part):
                 raise ValueError(
                     f"approvals.{action} needs {rule.count} people and names fewer: name as many different ones"
                 )
+        if self.cohorts.without_evidence == "accept" and self.approvals.rule("promote") is None:
+            raise ValueError(
+                "cohorts.without_evidence: accept needs somebody to sign: give approvals.promote a rule"
+            )
         if any(g.kind == "paired" for g in self.guardrails) and self.prediction.influences_outcome:
             raise ValueError(
                 "a paired guardrail needs prediction.influences_outcome: false; compare between arms instead"

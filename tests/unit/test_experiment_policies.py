@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from tests.unit.test_experiment_verdict import START, exposure_of, flights_loop,
 from ratchet.experiment.cohorts import pooled_cohorts
 from ratchet.experiment.state import RolloutState, Verdict
 from ratchet.experiment.verdict import judge_day
-from ratchet.loop import Guardrail, Loop
+from ratchet.loop import Guardrail, Loop, LoopFileError, load_loop
 
 
 def changed(loop: Loop, part: str, **values: object) -> Loop:
@@ -46,8 +47,22 @@ def test_accepting_it_names_what_has_to_be_signed_for() -> None:
     verdict = look(without_evidence("accept"), 30, paired, arms)
     assert verdict.action == "promote"
     assert verdict.evidence["needs_signature_for"] == ["origin=other", "carrier=other"]
+    assert "to be signed for: origin=other, carrier=other" in verdict.reasons[-1]
     sure = look(changed(flights_loop(), "cohorts", without_evidence="accept"), 30, paired, arms)
     assert sure.evidence["needs_signature_for"] == []
+
+
+def test_accepting_without_anybody_to_sign_is_refused(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "loops" / "flights.yml").read_text(encoding="utf-8")
+    assert "without_evidence: hold" in text and "promote: automatic" in text
+    file = tmp_path / "flights.yml"
+    file.write_text(text.replace("without_evidence: hold", "without_evidence: accept"), encoding="utf-8")
+    with pytest.raises(LoopFileError, match="needs somebody to sign"):
+        load_loop(file)
+    rule = "promote: {by: [owner], count: 1, timeout_hours: 48}"
+    signed = file.read_text(encoding="utf-8").replace("promote: automatic", rule)
+    file.write_text(signed, encoding="utf-8")
+    assert load_loop(file).cohorts.without_evidence == "accept"
 
 
 def test_a_missing_dimension_is_never_accepted() -> None:

@@ -102,6 +102,9 @@ def _judge_effects(looking: Looking, sums: Sums) -> Verdict:
     if is_last and not waits:
         open_points, proof = _promotion(looking, effect)
         if not open_points:
+            unsigned = evidence["needs_signature_for"]
+            if unsigned:
+                proof.append(f"without enough evidence, to be signed for: {', '.join(unsigned)}")
             return Verdict("promote", tuple(proof), evidence, looking.looks)
         waits = open_points
     spent = _horizon_reason(loop, state, fraction, clusters, looking.day)

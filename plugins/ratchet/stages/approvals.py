@@ -13,6 +13,7 @@ from ratchet.ledger.approvals import Answer, Standing, standing
 from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import fold
 from ratchet.loop import Loop
+from ratchet.loop_governance import ApprovalRule
 from ratchet.published import read
 from ratchet.settings import Settings
 from ratchet.stages.records import ledger_of
@@ -20,15 +21,20 @@ from ratchet.stages.serving import effective_as_of
 
 Log = Callable[[str], None]
 DECISIONS = ("rollout_decision", "holdback_decision")
+#: Who signs for what could not be judged, where the loop file asks nobody for a promotion.
+UNSIGNED = ApprovalRule(by=("owner",), count=1, timeout_hours=72)
 
 
 class CannotAnswer(RuntimeError):
     """The answer was not recorded: no such decision waits, or not for this person."""
 
 
-def needed(loop: Loop, action: str, as_of: datetime) -> dict[str, Any] | None:
-    """What the loop file wants for `action`, decided as of `as_of`, as the decision records it; None: nothing."""
-    rule = loop.approvals.rule(action)
+def needed(loop: Loop, action: str, as_of: datetime, unsigned: Sequence[str] = ()) -> dict[str, Any] | None:
+    """What the loop file wants for `action`, decided as of `as_of`, as the decision records it; None: nothing.
+
+    What is `unsigned` (cohorts without enough evidence) needs the owner where the loop file asks nobody.
+    """
+    rule = loop.approvals.rule(action) or (UNSIGNED if unsigned else None)
     if rule is None:
         return None
     people = loop.approvals.people(rule, loop.owner.name)

@@ -93,7 +93,7 @@ def decide(
             "started": offered(entries, current.challenger_version).hash,
             "sums": difference(before, sums),
             "made": made,
-            "approval": needed(loop, verdict.action, as_of),
+            "approval": needed(loop, verdict.action, as_of, verdict.evidence.get("needs_signature_for", ())),
         }
         entry = _record(settings, loop, current, verdict, day, basis, log)
         entries, before = ledger.entries(loop.loop), after(before, entry.payload["sums"])
