@@ -65,9 +65,9 @@ test: $(VENV)/.installed lint ## tests and linters
 test-faults: $(VENV)/.installed ## kills, crashes, full disks, orders: about an hour, writes docs/fault-trials.md (GROUP=)
 	@PYTHONPATH=$(CURDIR)/plugins:$(CURDIR) $(BIN)/python -m tests.faults.run --group $(or $(GROUP),all)
 
-bench-data: $(VENV)/.installed ## speed and memory of the data plane against bare SQL (SCALE=, ENGINE=)
+bench-data: $(VENV)/.installed ## speed and memory of the data plane against bare SQL (SCALE=, ENGINE=, DOCS=1)
 	@mkdir -p var/airflow
-	@$(BIN)/python -m benchmarks.data --scale $(SCALE) --engine $(ENGINE)
+	@$(BIN)/python -m benchmarks.data --scale $(SCALE) --engine $(ENGINE) $(if $(DOCS),--write-docs)
 
 bench-judge: $(VENV)/.installed ## the decision tables by simulation, the naive rules beside ours (RUNS=)
 	@mkdir -p var/airflow
