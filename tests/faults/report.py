@@ -113,7 +113,9 @@ def _page(lines: list[Line], stamps: dict[str, tuple[str, str]]) -> str:
         "# Fault trials\n\n"
         "`make test-faults` writes this page; `make test-faults GROUP=kills` repeats one group. A trial is *equal* "
         "when after a plain retry every table holds the same rows, to the last bit, as an undisturbed run. *Half "
-        "published* counts trials after which a reader saw neither the last publication nor the next one.\n\n"
+        "published* counts trials after which a reader saw neither the last publication nor the next one. A kill "
+        "starts from the state before its task; each third retry begins with the first task of the day. dbt's own "
+        "tests are left out of the builds that are killed: they write nothing.\n\n"
         f"Runs: {runs}. Machine: {_machine()}. {packages}. {minutes:.0f} minutes.\n\n{table(lines)}\n"
         + ("\n## What failed\n\n" + "\n".join(failed) + "\n" if failed else "")
     )
