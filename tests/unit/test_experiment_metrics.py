@@ -194,6 +194,28 @@ def test_a_rate_of_independent_units_takes_the_exact_test() -> None:
     assert low_is_good.log_e[-1] < 0
 
 
+def test_the_shadow_days_tell_the_rate_before_the_first_unit() -> None:
+    """The first day's stake is right already; without them the rate would be taken for a half."""
+    few = np.array([0.0] * 4 + [40.0])
+    bad, good = np.array([0.0] * 4 + [4.0]), np.array([0.0] * 4 + [12.0])
+    plain = sums_of({"sum_label": (bad, good), "n_labelled": (few, few)})
+    rest = np.array([1000.0] * 4 + [0.0])
+    arms = Cells(
+        (*plain.arms.keys, ("rest",)),
+        {
+            "sum_label": np.vstack([plain.arms.columns["sum_label"], 0.2 * rest]),
+            "n_labelled": np.vstack([plain.arms.columns["n_labelled"], rest]),
+        },
+        np.ones((3, 5), dtype=bool),
+    )
+    informed = Sums(plain.started_on, plain.day, plain.paired, arms, plain.exposure)
+    with_it, without = (
+        arm_effect(INDEPENDENT, "outcome_rate", sums, 5, sign=1.0, margin=0.01).log_e[-1]
+        for sums in (informed, plain)
+    )
+    assert with_it > without > 0
+
+
 def test_no_day_with_both_arms_is_no_evidence() -> None:
     nothing = np.zeros(5)
     sums = sums_of({"sum_label": (nothing, nothing), "n_labelled": (nothing, nothing + 3)})

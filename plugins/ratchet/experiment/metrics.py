@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ratchet.loop import Guardrail, Loop
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+KNOWN_UNITS = 100.0  # what the days before count for: enough to start right, little enough to be corrected
 Kind = Literal["binary", "continuous", "ratio"]
 
 
@@ -131,7 +133,8 @@ def arm_effect(
     if is_independent(loop) and known.kind == "binary":
         estimate = unit_difference((n1.sum(), y1.sum(), y1.sum()), (n0.sum(), y0.sum(), y0.sum()))
         good1, good0 = (y1, y0) if sign > 0 else (n1 - y1, n0 - y0)
-        log_e = two_by_two(n1, good1, n0, good0, effect=margin, margin=margin)
+        prior = _rate_known(sums, known, used, sign)
+        log_e = two_by_two(n1, good1, n0, good0, effect=margin, margin=margin, prior=prior)
         return Effect(_signed(estimate, sign), log_e, is_exact=True)
     gaps = y1 / n1 - y0 / n0
     weights = n1 * n0 / (n1 + n0)
@@ -157,6 +160,22 @@ def primary_effect(loop: Loop, sums: Sums, *, are_paired: bool = True) -> Effect
     if are_paired and not loop.prediction.influences_outcome:
         return paired_effect(loop, loop.metrics.primary, sums, days)
     return arm_effect(loop, loop.metrics.primary, sums, days, sign=-1.0, margin=0.0)
+
+
+def _rate_known(sums: Sums, metric: Metric, used: Mask, sign: float) -> tuple[float, float]:
+    """Successes and failures of the rest on the days before both arms had units, as of 100 units at most.
+
+    Those days are the shadow: what they say is known before the arms' first unit.
+    """
+    first = int(used.argmax()) if used.any() else 0
+    units = float(sums.arms.of(metric.count, "rest")[:first].sum())
+    hits = float(sums.arms.of(metric.total, "rest")[:first].sum())
+    if not units > 0:
+        return 1.0, 1.0
+    weight = min(units, KNOWN_UNITS)
+    share = min(max(hits / units, 0.01), 0.99)
+    good = share if sign > 0 else 1 - share
+    return weight * good, weight * (1 - good)
 
 
 def guardrail_effect(loop: Loop, guardrail: Guardrail, sums: Sums, *, are_paired: bool = True) -> Effect:

@@ -13,7 +13,10 @@ Action = Literal["advance", "hold", "roll_back", "promote", "inconclusive"]
 
 @dataclass(frozen=True)
 class Look:
-    """One look of one test: the day, its information fraction, z, and whether z reached its boundary."""
+    """One look of one test: the day, its information fraction, z, and whether z reached its boundary.
+
+    Of an e-process (its name ends in `_e`) z is the log e-value of the day.
+    """
 
     day: date
     fraction: float
