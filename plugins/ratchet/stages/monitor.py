@@ -15,6 +15,7 @@ from ratchet.loop import Loop
 from ratchet.monitoring.health import ReferenceQuality, assess_health
 from ratchet.published import publish, read
 from ratchet.settings import Settings
+from ratchet.stages.profiles import keep_profile
 from ratchet.stages.provenance import judging
 from ratchet.stages.records import ledger_of
 from ratchet.stages.skew import measure_skew
@@ -42,6 +43,7 @@ def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     newest = max((e.as_of for e in entries if e.kind == "health"), default="")
     if as_of.isoformat() < newest:
         raise NotMeasured(f"health was measured as of {newest}: the past is not judged with today's champion")
+    keep_profile(settings, loop, entries, state.champion_version, log)
     frames = {}
     since = as_of.date() - HISTORY
     with open_warehouse(settings, purpose=f"health of {loop.loop}", read_only=True) as warehouse:
@@ -52,7 +54,8 @@ def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
         bins = _in_order(warehouse.frame("select * from ops.feature_bins where loop = ?", (loop.loop,)))
     if set(bins["model_version"]) != {state.champion_version}:
         raise NotMeasured(
-            f"the feature bins are not of version {state.champion_version}: clear apply_rollout of its promotion"
+            f"the feature bins are not of version {state.champion_version}, whose training profile is gone: restore "
+            f"{settings.candidates_dir / loop.loop} from the backup"
         )
     health = assess_health(
         loop,

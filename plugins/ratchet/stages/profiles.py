@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -33,3 +34,20 @@ def adopt_profile(settings: Settings, loop: Loop, entries: list[Entry], version:
     job = Job(loop.loop, "retrain", offer.payload["request"], pd.Timestamp(offer.as_of).to_pydatetime())
     document = json.loads((job.folder(settings) / "profile.json").read_text(encoding="utf-8"))
     adopt_bins(settings, loop, version, document["bins"])
+
+
+def keep_profile(
+    settings: Settings, loop: Loop, entries: list[Entry], version: int, log: Callable[[str], None]
+) -> None:
+    """Adopt the profile of `version`, which serves, unless it is there: a rollback by hand opens no warehouse."""
+    with open_warehouse(settings, purpose=f"profile of {loop.loop}", read_only=True) as warehouse:
+        there = warehouse.frame(
+            "select distinct model_version from ops.feature_bins where loop = ?", (loop.loop,)
+        )
+    if set(there["model_version"]) != {version}:
+        try:
+            adopt_profile(settings, loop, entries, version)
+        except FileNotFoundError as missing:
+            log(f"version {version} has no training profile: {missing}")
+            return
+        log(f"features are compared with the training profile of version {version} from now on")

@@ -15,6 +15,12 @@ from ratchet.stages.jobs import Wanted
 from ratchet.stages.records import ledger_of
 from ratchet.stages.serving import loop_as_agreed
 from ratchet.stages.skew import told as skew_told
+from ratchet.stages.status_rollout import release_lines
+
+#: Kinds of entry that changed what serves, or decided that it may.
+DECISIVE = (
+    "bootstrap", "evaluation", "rollout_started", "rollout_applied", "holdback_applied", "rollback", "withdrawn",
+)  # fmt: skip
 
 
 def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
@@ -40,8 +46,7 @@ def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
                 f"{state.rollout.trial.stage_started_on}, last look {state.rollout.last_day or 'none yet'}",
             )
         )
-        if state.rollout.undone:
-            lines.append(("to apply", state.rollout.undone))
+    lines += release_lines(loop, entries, state, partitions)
     waiting: dict[str, str] = {}
     if state.request is not None:
         lines.append(
@@ -85,9 +90,7 @@ def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
     skew = read(settings, loop.loop, "skew")
     if skew is not None:
         lines.append(("skew", skew_told(skew)))
-    decisions = [
-        e for e in entries if e.kind in ("bootstrap", "evaluation", "rollout_started", "rollout_applied")
-    ]
+    decisions = [e for e in entries if e.kind in DECISIVE]
     for entry in decisions[-3:]:
         told = entry.payload.get("action") or entry.payload.get("verdict") or "done"
         lines.append(("decided", f"{entry.as_of[:10]} {entry.kind.replace('_', ' ')}: {told}"))
@@ -105,6 +108,18 @@ def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
             "last_day": state.rollout.last_day,
             "to_apply": state.rollout.undone,
         },
+        "holdback": None
+        if state.holdback is None
+        else {
+            "experiment_id": state.holdback.experiment_id,
+            "previous_version": state.holdback.previous_version,
+            "share": state.holdback.share,
+            "since": state.holdback.trial.started_on,
+            "days": state.holdback.days,
+            "last_day": state.holdback.last_day,
+            "to_apply": state.holdback.undone,
+        },
+        "withdrawn_versions": state.withdrawn_versions,
         "request": None if state.request is None else state.request.__dict__,
         "waiting_for": waiting,
         "partitions": None
