@@ -76,6 +76,9 @@ def cohorts_of(loop: Loop, sums: Mapping[str, Any]) -> tuple[Cohort, ...]:
         if not values:
             raise ValueError(f"no sums for dimension {dimension}")
         cells = [_cell(dimension, value, values[value], loop) for value in sorted(values)]
+        counted = np.sum([cell.rows for cell in cells], axis=0).tolist()
+        if counted != sums["windows"][-1]["rows"]:
+            raise ValueError(f"the cohorts of {dimension} do not add up to the newest window's rows by day")
         found += [cell for cell in cells if cell.is_judged]
         small = [cell for cell in cells if not cell.is_judged]
         if small:

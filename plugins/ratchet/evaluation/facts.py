@@ -253,7 +253,7 @@ def _window_fault(window: Mapping[str, Any], embargo: int) -> str | None:
             f"{gap} days lie between the last training day {train_end} and the first "
             f"evaluation day {start}; {embargo} are required"
         )
-    if window["overlapping_units"]:
+    if window["overlapping_units"] != 0:
         return f"{window['overlapping_units']} evaluation units of the window from {start} were trained on"
     return None
 

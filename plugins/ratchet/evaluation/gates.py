@@ -80,8 +80,13 @@ def judge(loop: Loop, sums: Mapping[str, Any], facts: Mapping[str, Any] | Candid
         ("feature_ablation", lambda: ablation_gate(loop, sums)),
     ):
         results += _answered(name, answer)
+    try:
+        metrics = _metrics(sums)
+    except UNUSABLE as error:
+        metrics = {}
+        results.append(gate("finite_scores", False, f"the metrics can't be told: {error!r}"))
     verdict: Answer = "pass" if all(result.verdict == "pass" for result in results) else "refuse"
-    return Evaluation(verdict, tuple(results), _metrics(sums))
+    return Evaluation(verdict, tuple(results), metrics)
 
 
 #: Gates that need usable scores.

@@ -58,14 +58,18 @@ def leak_gates(loop: Loop, sums: Mapping[str, Any]) -> list[GateResult]:
     """The answers on strength, on the target among the features, and on columns of the future."""
     names = ("leak_single_feature", "leak_target", "leak_future_column")
     found = sums.get("leak") or {"rows": 0, "faults": ["nothing was looked at"]}
-    if found["faults"] or not found["rows"]:
-        reason = "; ".join(found["faults"]) or "there are no rows"
+    faults = list(found["faults"])
+    if faults or not found["rows"]:
+        reason = "; ".join(faults) or "there are no rows"
         return [gate(name, False, f"not judged: {reason}") for name in names]
+    same, later = list(found["same_as_label"]), dict(found["known_later"])
+    before = int(found["labels_known_before"])
+    untold = [name for name in loop.features.columns if name not in found["single_feature_auc"]]
+    if untold:
+        raise ValueError(f"nothing is told of the feature {', '.join(untold)}")
     limit = loop.gates.evaluation.single_feature_auc
     told = {name: value for name, value in found["single_feature_auc"].items() if value is not None}
     leaks = sorted(name for name, value in told.items() if value > limit)
-    same, later = found["same_as_label"], found["known_later"]
-    before = found["labels_known_before"]
     strongest = max(told, key=lambda name: (told[name], name)) if told else None
     reason = f"{', '.join(leaks)} alone tells the label" if leaks else "no feature alone tells the label"
     results = [
@@ -98,7 +102,7 @@ def leak_gates(loop: Loop, sums: Mapping[str, Any]) -> list[GateResult]:
             f"dated on the wrong side of predict_at: {'; '.join(dated)}"
             if dated
             else f"no column is dated after predict_at, no label before it, in {found['rows']} rows",
-            columns=dict(later),
+            columns=later,
             labels_known_before=before,
         )
     )

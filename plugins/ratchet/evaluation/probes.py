@@ -166,7 +166,7 @@ def probe_evidence(loop: Loop, probes: Probes, scores: Floats) -> dict[str, Any]
 def probe_gates(loop: Loop, sums: Mapping[str, Any]) -> list[GateResult]:
     """The answers on stability, and on each kind of mutation."""
     found = sums.get("mutations")
-    if not found or not found["rows"] or found["not_finite"]:
+    if not found or not found["rows"] or found["not_finite"] != 0:
         reason = (
             f"{found['not_finite']} scores are not numbers"
             if found and found["rows"]
