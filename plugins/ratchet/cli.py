@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ratchet.commands import decision, explain, ledger, quarantine, snapshot
+from ratchet.commands import decision, drill, experiment, explain, ledger, quarantine, snapshot
 from ratchet.commands.approve import approve, reject
 from ratchet.commands.backfill import backfill
 from ratchet.commands.rollback import rollback, withdraw
@@ -29,10 +29,12 @@ app = typer.Typer(
 loops_app = typer.Typer(no_args_is_help=True, help="The loop files.")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(decision.app, name="decision")
+app.add_typer(experiment.app, name="experiment")
 app.add_typer(loops_app, name="loops")
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(explain.app, name="explain")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(drill.app, name="drill")
 app.command()(backfill)
 app.command()(approve)
 app.command()(reject)

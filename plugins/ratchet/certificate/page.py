@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from ratchet.certificate import plots
 from ratchet.certificate.contents import LOOKS
-from ratchet.certificate.summary import certificate_of, evaluation_of, looks_before, started
+from ratchet.certificate.evidence import Section, interval, number
+from ratchet.certificate.summary import Certificate, certificate_of, evaluation_of, looks_before, started
 from ratchet.ledger.chain import Entry
 
 
@@ -37,5 +39,51 @@ def page(entries: Sequence[Entry], entry: Entry) -> str:
             ("Harm, as e-values", plots.evidence_path(looks)),
         ]
     drawings.append(("Reliability before the rollout", plots.reliability(evaluation_of(entries, entry))))
+    return rendered(certificate, drawings)
+
+
+def comparison_page(found: Mapping[str, Any]) -> str:
+    """The page of an experiment in the sandbox (`ratchet.stages.sandbox.run`)."""
+    candidates = tuple(
+        (
+            one["name"],
+            number(one["metrics"].get(found["metric"])),
+            ", ".join(f"{name} {number(value)}" for name, value in sorted(one["params"].items())),
+            str(len(one["features"])),
+            one["verdict"],
+            "; ".join(one["reasons"]),
+        )
+        for one in found["candidates"]
+    )
+    pairs = [
+        (f"{one['name']} over {one['reference']}", one, one["told"] != "not comparable")
+        for one in found["comparisons"]
+    ]
+    told = tuple((name, interval(one), number(one["clusters"]), one["told"]) for name, one, _ in pairs)
+    certificate = Certificate(
+        title=f"Experiment {found['name']} in the sandbox",
+        verdict=f"{len(found['candidates'])} recipes side by side",
+        tone="plain",
+        subject=f"snapshot {found['snapshot'][:12]}, {found['rows']:,} rows; champion: {found['champion_version']}",
+        reasons=("Nothing of it serves: a recipe is offered by a training that a request asked for.",),
+        sections=(
+            Section(
+                "Candidates", ("name", found["metric"], "parameters", "features", "gates", "why"), candidates
+            ),
+            Section(
+                "Paired differences",
+                ("pair", "gain per unit", "days", ""),
+                told,
+                "errors over days, Holm's correction",
+            ),
+        ),
+    )
+    return rendered(
+        certificate, [("Paired differences", plots.forest(pairs, f"gain in {found['metric']} per unit"))]
+    )
+
+
+def rendered(certificate: Certificate, drawings: Sequence[tuple[str, str | None]]) -> str:
+    """The page of a certificate with its drawings; those that are None are left out."""
     shown = [(title, Markup(svg)) for title, svg in drawings if svg is not None]  # noqa: S704
-    return _template().render(certificate=certificate, drawings=shown, entry=entry)
+    return _template().render(certificate=certificate, drawings=shown)

@@ -78,23 +78,31 @@ def _planned(look: Entry, terms: Mapping[str, Any]) -> list[tuple[float, float]]
 def cohort_forest(told: Mapping[str, Any]) -> str | None:
     """Each cohort's gain with its limits; None without a cohort that has one."""
     rows = [
-        (name, found["value"], found["low"], found["high"], bool(found.get("judged")))
-        for name, found in sorted(told.get("cohorts", {}).items(), reverse=True)
+        (name, found, bool(found.get("judged")))
+        for name, found in sorted(told.get("cohorts", {}).items())
         if isinstance(found, Mapping)
-        and None not in (found.get("value"), found.get("low"), found.get("high"))
     ]
-    if not rows:
+    return forest(rows, "gain per unit (right of 0: the challenger is better)")
+
+
+def forest(rows: Sequence[tuple[str, Mapping[str, Any], bool]], axis: str) -> str | None:
+    """A line a row: name, estimate with limits, whether it was judged; None when no estimate has limits."""
+    drawn = [
+        row for row in reversed(rows) if None not in [row[1].get(name) for name in ("value", "low", "high")]
+    ]
+    if not drawn:
         return None
-    figure, axes = _axes(0.9 + 0.21 * len(rows))
+    figure, axes = _axes(0.9 + 0.21 * len(drawn))
     axes.axvline(0, color=FAINT, linewidth=0.8)
-    for at, (_, value, low, high, judged) in enumerate(rows):
-        colour = FAINT if not judged else GOOD if low > 0 else BAD if high < 0 else MAIN
+    for at, (_, found, is_judged) in enumerate(drawn):
+        low, high = found["low"], found["high"]
+        colour = FAINT if not is_judged else GOOD if low > 0 else BAD if high < 0 else MAIN
         axes.plot([low, high], [at, at], color=colour, linewidth=1.4)
-        axes.plot([value], [at], color=colour, marker="o", markersize=4)
-    axes.set_yticks(range(len(rows)), [name for name, *_ in rows], parse_math=False)
-    axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_xlabel("gain per unit (right of 0: the challenger is better)", color=INK)
-    return _svg(figure, "gain of the challenger by cohort, with limits")
+        axes.plot([found["value"]], [at], color=colour, marker="o", markersize=4)
+    axes.set_yticks(range(len(drawn)), [name for name, *_ in drawn], parse_math=False)
+    axes.set_ylim(-0.6, len(drawn) - 0.4)
+    axes.set_xlabel(axis, color=INK)
+    return _svg(figure, axis)
 
 
 def reliability(evaluation: Entry | None) -> str | None:

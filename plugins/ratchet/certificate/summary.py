@@ -109,7 +109,7 @@ def certificate_of(entries: Sequence[Entry], entry: Entry) -> Certificate:
     sections = makers.get(entry.kind, _other)(entries, entry)
     sections += [*evidence.approvals(entries, entry), evidence.provenance(entries, entry), _chain(entry)]
     return Certificate(
-        title=f"{entry.kind.replace('_', ' ').capitalize()} of loop {entry.loop}",
+        title=f"{entry.kind.replace('_', ' ').capitalize()} of loop {entry.loop}, entry {entry.seq}",
         verdict=verdict.replace("_", " "),
         tone=tone,
         subject=subject_of(entry),
