@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ratchet.scoring.routing import Routing
 
 api = pytest.importorskip("openfeature.api")
 IDS = [f"{c}{n}-{o}-2013{m:02d}14-0515" for c in ("UA", "9E") for o in ("EWR", "LGA") for m in (5, 6)
-       for n in range(2500)]  # fmt: skip
+       for n in range(3125)]  # fmt: skip
 
 
 def _routing(share: float) -> Routing:
@@ -55,8 +56,10 @@ def _resolve(folder: Path, documents: dict[str, dict], key_of: dict[str, str]) -
 
 
 def test_the_copy_agrees_with_flagd_and_never_swaps_arms(tmp_path: Path) -> None:
-    assert len(IDS) == len(set(IDS)) == 20_000
-    routings = {"canary": _routing(0.05), "wide": _routing(0.25), "ab": _routing(0.5)}
+    assert len(IDS) == len(set(IDS)) == 25_000
+    held = replace(_routing(0.05), experiment_id="flights-v2-20130514-holdback", challenger_version=None,
+                   challenger_sha256=None, champion_version=2, holdback_version=1, holdback_sha256="a")  # fmt: skip
+    routings = {"canary": _routing(0.05), "wide": _routing(0.25), "ab": _routing(0.5), "held": held}
     resolved = _resolve(
         tmp_path,
         {name: routing.document() for name, routing in routings.items()},
@@ -67,7 +70,7 @@ def test_the_copy_agrees_with_flagd_and_never_swaps_arms(tmp_path: Path) -> None
         ours = assign(IDS, routing.flag_key(), routing.variants()).tolist()
         assert ours == resolved[name]
         compared += len(ours)
-    assert compared == 60_000
+    assert compared == 100_000
     for before, after in (("canary", "wide"), ("wide", "ab")):
         moved = [
             (x, y)

@@ -24,6 +24,10 @@ TRIAL = Routing(
     stage="canary_5",
     share=0.05,
 )
+HELD = replace(
+    TRIAL, champion_version=2, champion_sha256="b" * 64, challenger_version=None, challenger_sha256=None,
+    stage="holdback", holdback_version=1, holdback_sha256="a" * 64,
+)  # fmt: skip
 PLAIN = Routing("flights", 1, "a" * 64, datetime(2013, 5, 21), "bootstrap:x")
 
 
@@ -33,7 +37,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.mark.parametrize(
-    "routing", [TRIAL, PLAIN, replace(TRIAL, stage="shadow", share=0.0), replace(TRIAL, share=0.5)]
+    "routing", [TRIAL, PLAIN, HELD, replace(TRIAL, stage="shadow", share=0.0), replace(TRIAL, share=0.5)]
 )
 def test_what_is_written_is_read(settings: Settings, routing: Routing) -> None:
     write_routing(settings, routing)
@@ -47,6 +51,16 @@ def test_no_file_and_a_foreign_file_are_named(settings: Settings) -> None:
     (settings.routing_dir / "flights.flagd.json").write_text('{"flags": {"x": {}}}')
     with pytest.raises(RoutingError, match="not a routing file of Ratchet"):
         read_routing(settings, "flights")
+
+
+def test_each_arm_has_its_version() -> None:
+    arms = ("challenger", "rest", "control")
+    assert [TRIAL.version_of(arm) for arm in arms] == [2, 1, 1]
+    assert [HELD.version_of(arm) for arm in arms] == [2, 2, 1]
+    assert [PLAIN.version_of(arm) for arm in arms] == [1, 1, 1]
+    assert TRIAL.other() == (2, "b" * 64)
+    assert HELD.other() == (1, "a" * 64)
+    assert PLAIN.other() is None
 
 
 def test_control_is_as_large_as_challenger() -> None:
