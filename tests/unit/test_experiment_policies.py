@@ -167,6 +167,44 @@ def test_each_look_keeps_its_e_values_and_the_tests_add_up() -> None:
     assert len(judged) == 10 and all(cohort["log_e"] is not None for cohort in judged)
 
 
+def independent() -> Loop:
+    """Units are their own clusters: the horizon and the least information are units."""
+    loop = changed(flights_loop(), "rollout", horizon_clusters=36_000, min_clusters=6_000)
+    rate = Guardrail(
+        metric="outcome_rate",
+        kind="between_arms",
+        better="lower",
+        margin=0.1,
+        maturity_hours=72,
+        min_clusters=100,
+    )
+    return loop.model_copy(update={"cluster": loop.unit, "guardrails": (*loop.guardrails, rate)})
+
+
+def test_independent_units_are_what_a_horizon_counts() -> None:
+    paired, arms = world(1, gain=0.03)
+    verdict = run(independent(), paired, arms)[-1][1]
+    assert verdict.action == "promote"
+    assert 6_000 <= verdict.evidence["primary"]["units"] < 36_000
+    assert verdict.evidence["primary"]["information_fraction"] == pytest.approx(
+        verdict.evidence["primary"]["units"] / 36_000
+    )
+    exact = verdict.evidence["e_values"]["guardrail_harm:outcome_rate_e"]
+    assert exact["alpha"] == pytest.approx(0.025 / 4), "the exact test has the guardrail's whole share"
+    assert "guardrail_harm:outcome_rate" not in verdict.evidence["tests"]
+
+
+def test_a_worse_rate_of_independent_units_rolls_back() -> None:
+    paired, arms = world(1, gain=0.01, units=3000)
+    worse = arms["arm"] == "challenger"
+    more = np.where(worse, (arms["n_labelled"] * 0.25).round(), 0).astype(int)
+    arms = arms.assign(sum_label=np.minimum(arms["sum_label"] + more, arms["n_labelled"]))
+    offset, verdict = run(independent(), paired, arms)[-1]
+    assert verdict.action == "roll_back"
+    assert verdict.reasons[0].startswith("guardrail outcome_rate")
+    assert offset <= 14
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -80,7 +80,7 @@ def _asked(
         found.append(
             f"log e-value {largest:.2f} reached {-math.log(part):.2f} after {estimate.clusters} clusters"
         )
-    if effect.is_exact or information(loop, estimate) < max(FEWEST_HARM_CLUSTERS, fewest):
+    if effect.is_exact or estimate.clusters < FEWEST_HARM_CLUSTERS or information(loop, estimate) < fewest:
         return found
     z = -estimate.z_against(reference)
     test = looking.test(name, estimate, z, part)
