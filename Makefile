@@ -69,9 +69,9 @@ bench-data: $(VENV)/.installed ## speed and memory of the data plane against bar
 	@mkdir -p var/airflow
 	@$(BIN)/python -m benchmarks.data --scale $(SCALE) --engine $(ENGINE) $(if $(DOCS),--write-docs)
 
-bench-judge: $(VENV)/.installed ## the decision tables by simulation, the naive rules beside ours (RUNS=)
+bench-judge: $(VENV)/.installed ## the decision tables by simulation, the naive rules beside ours (RUNS=, DOCS=1)
 	@mkdir -p var/airflow
-	@$(BIN)/python -m benchmarks.judge --runs $(or $(RUNS),10000)
+	@$(BIN)/python -m benchmarks.judge --runs $(or $(RUNS),10000) $(if $(DOCS),--write-docs)
 
 lint: $(VENV)/.installed ## ruff, mypy, import rules, SQL style
 	@mkdir -p var/airflow

@@ -18,8 +18,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from benchmarks.judge_effects import amounts, guardrails, late, promotion
 from benchmarks.judge_safety import clusters, cohorts, flights, rollback, sample_ratio
 from benchmarks.judge_tables import ROOT, Rows
+from benchmarks.judge_training import judging, training
 from benchmarks.judge_whole import oracles, speed, whole
-from benchmarks.report import Report
+from benchmarks.report import Report, write_docs
 
 console = Console()
 
@@ -42,6 +43,8 @@ def _chosen(only: str, runs: int, home: Path) -> Iterator[tuple[str, Callable[[]
         **{name: partial(table, runs) for name, table in TABLES.items()},
         "flights": partial(flights, max(1000, runs // 10), home),
         "oracles": partial(oracles, home),
+        "judging": judging,
+        "training": partial(training, home / "training"),
     }
     wanted = [name for name in only.split(",") if name] or list(everything)
     for name in wanted:
@@ -53,6 +56,9 @@ def _chosen(only: str, runs: int, home: Path) -> Iterator[tuple[str, Callable[[]
 def main(
     runs: Annotated[int, typer.Option(min=500, help="Simulated experiments a row.")] = 10_000,
     only: Annotated[str, typer.Option(help="Tables to make, comma between them; empty: all.")] = "",
+    docs: Annotated[
+        bool, typer.Option("--write-docs", help="Put the table into docs/benchmarks.md.")
+    ] = False,
 ) -> None:
     """Simulate, print the tables, write var/bench/judge.json."""
     home = ROOT / "var" / "bench"
@@ -64,7 +70,10 @@ def main(
             rows = table()
         for figure in rows:
             report.add(figure, console)
-    raise typer.Exit(report.finish(home / "judge.json", console))
+    missed = report.finish(home / "judge.json", console)
+    if docs:
+        write_docs(report, ROOT / "docs" / "benchmarks.md", "judge")
+    raise typer.Exit(missed)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def cohorts(runs: int) -> Rows:
         found = Crossed(ours)
         n = np.full((some * count, DAYS), size)
         z = naive_z(worlds.Sums(n, k1.reshape(-1, DAYS), n, k0.reshape(-1, DAYS))).reshape(some, count, DAYS)
-        naive = first_look((z <= -two_sided(0.05)).any(axis=1))
+        naive = first_look(np.asarray(z <= -two_sided(0.05)).any(axis=1).astype(bool))
         if not bad:
             rows.append(at_most(f"ten cohorts, {name}", found, 0.025, f"{some:,} experiments"))
             rows += told("  uncorrected z-tests read each day", naive)

@@ -66,7 +66,6 @@ def spending(rng: np.random.Generator, runs: int, days: int, per_arm: int) -> Su
     """Equal arms of zero-inflated lognormal amounts: one user in five spends, with a heavy tail."""
     arms = []
     for _ in range(2):
-        total, square = np.zeros((runs, days)), np.zeros((runs, days))
         buyers = rng.binomial(per_arm, 0.2, (runs, days))
         flat = buyers.ravel()
         amounts = rng.lognormal(2.0, 1.5, int(flat.sum()))
