@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Pair = tuple[str, str]
-_PLAIN = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class ScoringFailed(RuntimeError):
@@ -65,7 +65,7 @@ def score_pairs(
         ScoringFailed: as `score_in_child`.
         ValueError: a name is no plain word: it becomes a file's name.
     """
-    strange = sorted(name for name in (*models, *matrices) if not _PLAIN.match(name))
+    strange = sorted(name for name in (*models, *matrices) if not _PLAIN.fullmatch(name))
     if strange:
         raise ValueError(f"{strange[0]!r} can't name a model or a matrix: use letters, digits, - and _")
     empty = {pair: Scored(np.empty(0), 0.0) for pair in pairs if not len(matrices[pair[1]])}

@@ -74,15 +74,24 @@ def search_params(
     declared: Params = dict(loop.training.params)
     sampler = optuna.samplers.TPESampler(seed=loop.training.seed % 2**32, n_startup_trials=STARTUP)
     study = optuna.create_study(direction="minimize", sampler=sampler)
-    study.enqueue_trial({name: declared[name] for name in rules.space if name in declared})
+    is_inside = all(low <= declared.get(name, -1) <= high for name, (low, high) in rules.space.items())
+    if is_inside:
+        study.enqueue_trial({name: declared[name] for name in rules.space})
     table: list[dict[str, Any]] = []
     for number in range(rules.trials):
-        trial = study.ask()
-        suggested = {name: _suggest(trial, name, low, high) for name, (low, high) in rules.space.items()}
-        params = declared | suggested if number else declared
+        # What is declared outside the space is tried first all the same, and teaches the search nothing.
+        trial = study.ask() if number or is_inside else None
+        params = declared
+        if trial is not None and number:
+            suggested = {name: _suggest(trial, name, low, high) for name, (low, high) in rules.space.items()}
+            params = declared | suggested
+        elif trial is not None:
+            for name, (low, high) in rules.space.items():
+                _suggest(trial, name, low, high)
         losses = [_fold_loss(matrix, labels, fold, params, loop, nthread) for fold in folds]
         mean = round(float(np.mean(losses)), 9)
-        study.tell(trial, mean)
+        if trial is not None:
+            study.tell(trial, mean)
         table.append(
             {"number": number, "params": dict(sorted(params.items())), "folds": losses, "loss": mean}
         )
