@@ -133,6 +133,26 @@ def test_two_at_once_go_back_by_one(three: ServedWorld, loads: None) -> None:
     assert len(three.ledger.entries("flights", ["rollback"])) == 1
 
 
+def test_a_slower_process_does_not_undo_a_newer_decision(
+    served: ServedWorld, loads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had read the ledger before the rollback was written, and writes its routing after it."""
+    served.bootstrap()
+    served.promote(2, week(1))
+    (served.settings.routing_dir / "flights.flagd.json").unlink()
+    write, done = serving.write_routing, []
+
+    def slow(*arguments: object) -> None:
+        if not done:
+            done.append("slow")
+            back(served)
+        write(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(serving, "write_routing", slow)
+    assert project(served.settings, served.loop).champion_version == 1
+    assert served.routing().champion_version == served.aliases()["champion"] == 1
+
+
 def test_dry_and_refused_change_nothing(three: ServedWorld, loads: None) -> None:
     before, entries = three.routing(), len(three.ledger.entries())
     assert back(three, is_dry=True)["to"] == 2

@@ -114,8 +114,19 @@ def project(settings: Settings, loop: Loop, aliases: Aliases | None = None) -> R
     Raises:
         NothingServes: there is no champion yet.
     """
-    routing = routing_from(loop, ledger_of(settings).entries(loop.loop))
+    ledger = ledger_of(settings)
     registry: Aliases = Registry(settings) if aliases is None else aliases
+    routing = routing_from(loop, ledger.entries(loop.loop))
+    while True:
+        _bring_in_line(settings, loop, registry, routing)
+        # Somebody may have decided meanwhile, and projected before this did: what was written last must be the newest.
+        newest = routing_from(loop, ledger.entries(loop.loop))
+        if newest == routing:
+            return routing
+        routing = newest
+
+
+def _bring_in_line(settings: Settings, loop: Loop, registry: Aliases, routing: Routing) -> None:
     wanted = {"champion": routing.champion_version}
     if routing.challenger_version is not None:
         wanted["challenger"] = routing.challenger_version
@@ -132,7 +143,6 @@ def project(settings: Settings, loop: Loop, aliases: Aliases | None = None) -> R
         in_force = None
     if in_force != routing:
         write_routing(settings, routing)
-    return routing
 
 
 def effective_as_of(built: dict[str, Any] | None, as_of: datetime) -> datetime:
