@@ -64,7 +64,7 @@ def alarms(runs: int, of: str, **world_of: object) -> float:
 
 
 def test_sample_ratio_of_all_and_cohorts_together() -> None:
-    assert alarms(400, "sample ratio", share=0.5) <= 0.01 + 2.5 * math.sqrt(0.01 * 0.99 / 400)
+    assert alarms(300, "sample ratio", share=0.5) <= 0.01 + 2.5 * math.sqrt(0.01 * 0.99 / 300)
     assert alarms(150, "sample ratio", share=0.52) >= 0.98
 
 

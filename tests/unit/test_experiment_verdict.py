@@ -237,8 +237,8 @@ def test_equal_models_promoted_no_more_than_the_error_allows() -> None:
 
 
 def test_whole_rollouts_of_equal_models() -> None:
-    final = [run(flights_loop(), *world(seed, units=300))[-1][1].action for seed in range(100, 106)]
-    assert len(final) == 6
+    final = [run(flights_loop(), *world(seed, units=300))[-1][1].action for seed in range(100, 104)]
+    assert len(final) == 4
     assert final.count("promote") <= 1
     assert final.count("roll_back") <= 1
 
