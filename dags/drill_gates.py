@@ -2,7 +2,8 @@
 
 1. `drill_gates` takes the newest training snapshot, plants a fault in it and sends each candidate to the same
    gates and judge as a real one: labels shuffled, stale rows, a feature that tells the outcome, one cohort
-   harmed, a column known only after departure. None is ever registered.
+   harmed, known rows among those judged, a feature against its direction, gaps scored as certain, a column known
+   only after departure. None is ever registered.
 
 It fails when a planted candidate passes, or is refused for another reason than its fault: then the gates
 can't be trusted, and `docs/runbooks/gate-blocked.md` says what to do. Start it by hand or on a calendar.

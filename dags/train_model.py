@@ -4,9 +4,12 @@
    of its window are mature enough and the gates of its window are green; each says what it waits for.
 2. `take_snapshot` freezes the training rows as known at the request's as-of: Parquet, manifest, hash.
 3. `gate_training` judges the snapshot.
-4. `fit_candidate` fits on the earlier rows and refits on all: byte-identical when repeated.
-5. `evaluate_candidate` judges it on later rows against a constant, a logistic regression and the champion.
-6. `offer_challenger` registers the one that passed and puts it on trial; a refused one closes the request.
+4. `fit_candidate` searches parameters, fits before each evaluation window and on all rows: byte-identical when
+   repeated.
+5. `evaluate_candidate` judges it on later rows against a constant, a logistic regression, the champion and itself
+   without the new rows, cohort by cohort; the ledger keeps the sums that the verdict follows from.
+6. `offer_challenger` registers the one that passed, checks that it can be served as it was judged, and puts it on
+   trial; a refused one closes the request.
 
 With mode `bootstrap` it makes the first champion of a loop, once. A run by hand stops before 6, unless its
 parameter `apply` is set. On failure retry: a model that is

@@ -230,7 +230,7 @@ def apply_rollout(loop_name: str, decided: dict[str, Any]) -> dict[str, Any]:
 
 @task(retries=0)
 def drill_gates(loop_name: str) -> dict[str, Any]:
-    """Send four planted bad candidates to the judge; fail when one is not refused for its fault."""
+    """Send planted bad candidates to the judge; fail when one is not refused for its fault."""
     from ratchet.stages.drill import drill
 
     context = get_current_context()

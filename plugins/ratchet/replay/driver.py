@@ -169,7 +169,7 @@ class Replay:
         with self.timing.of("monitor and rollout"):
             self._wait("the week was judged", lambda: self._judged(as_of))
         if week == DRILL_WEEK:
-            self._say(week, f"{first}: gate drill with four planted bad models")
+            self._say(week, f"{first}: gate drill with planted bad models")
             with self.timing.of("gate drill"):
                 run = self.api.start(
                     self._dag("drill_gates"), f"replay__drill__{first}", {"as_of": as_of.isoformat()}
