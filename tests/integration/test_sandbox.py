@@ -26,6 +26,7 @@ from ratchet.scoring.child import Scored
 from ratchet.settings import Settings, load_settings
 from ratchet.stages import judging, sandbox
 from ratchet.stages.serving import project
+from ratchet.stages.snapshots import snapshots
 from ratchet.training.encode import feature_matrix, label_vector
 from ratchet.training.fit import fit_model, predict_scores
 
@@ -185,6 +186,32 @@ def test_its_runs_lie_apart_and_the_same_again_is_the_same(settings: Settings, f
     assert "<svg" in (folder / "page.html").read_text()
     for forbidden in ("register", "set_alias", "drop_alias", "create_model_version"):
         assert not hasattr(SandboxRuns, forbidden)
+
+
+def test_a_training_is_judged_in_its_own_folder_before_anything_is_offered(
+    settings: Settings, found: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever tier asked: until a passing verdict is in the ledger, nothing is registered and nothing serves."""
+    from ratchet.stages import train
+    from ratchet.stages.jobs import Job
+
+    before = what_serves(settings)
+    for name in ("register", "set_alias", "drop_alias"):
+        monkeypatch.setattr(Registry, name, lambda *_, _name=name, **__: pytest.fail(f"{_name} was called"))
+    job = Job("flights", "retrain", "trigger:2013-03-02T00:00:00", AS_OF)
+    manifest = next(m for m in snapshots(settings, small_loop()) if m["id"] == found["snapshot"])
+    job.write(settings, "snapshot", manifest)
+    train.fit(settings, small_loop(), job, quiet)
+    assert train.evaluate(settings, small_loop(), job, quiet)["verdict"] == "pass"
+    after = what_serves(settings)
+    own = str(job.folder(settings).relative_to(settings.home))
+    new = set(after["files"]) - set(before["files"])
+    assert len(new) > 5, "the candidate lies in its job's folder"
+    assert all(name.startswith((own, "ledger-anchors")) for name in new), new
+    assert {k: v for k, v in after["files"].items() if k in before["files"]} == before["files"]
+    for part in ("aliases", "versions", "models"):
+        assert after[part] == before[part]
+    assert [e.kind for e in Ledger(settings.ledger_url).entries()] == ["bootstrap", "training", "evaluation"]
 
 
 @pytest.mark.parametrize(
