@@ -235,3 +235,23 @@ def test_a_frozen_rollback_does_not_wait(served_template: Path, tmp_path: Path) 
     world.bootstrap()
     world.start(2, FIRST + timedelta(days=1))
     assert world.apply(world.decide("roll_back", DAY), AS_OF)["action"] == "roll_back"
+
+
+# --- what the replay of the ledger makes of it -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("said", "problems"), [("approve", 0), ("reject", 0), (None, 1)])
+def test_the_replay_holds_what_was_carried_out_against_the_answers(
+    asked: tuple[ServedWorld, str], said: str | None, problems: int
+) -> None:
+    from ratchet.certificate.checks import applied
+
+    world, decision = asked
+    if said is not None:
+        says(world, decision, said, "ana")
+        world.apply(decision, AS_OF)
+    else:  # somebody wrote the entry past the command
+        data = {"decision": decision, "action": "promote", "champion_version": 1, "challenger_version": 2}
+        world.append("rollout_applied", f"applied:{decision}", AS_OF, **data)
+    entries = world.ledger.entries("flights")
+    assert len(applied(entries[:-1], entries[-1])) == problems

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ratchet.ledger.approvals import standing
 from ratchet.ledger.chain import Entry, canonical
 
 LISTED = 50  # partitions that a gate's entry names at most
@@ -32,7 +33,7 @@ def gate(_: Sequence[Entry], entry: Entry) -> list[str]:
 
 
 def applied(before: Sequence[Entry], entry: Entry) -> list[str]:
-    """What was carried out is what a decision said, with the same versions."""
+    """What was carried out is what a decision said, and what people said to it, with the same versions."""
     data = entry.payload
     decision = next((e for e in before if e.key == data["decision"]), None)
     if decision is None:
@@ -40,6 +41,11 @@ def applied(before: Sequence[Entry], entry: Entry) -> list[str]:
     told, found = decision.payload, []
     if decision.kind not in ("rollout_decision", "holdback_decision") or not told["to_apply"]:
         found.append(f"{decision.key} asked for nothing to be carried out")
+    stands = standing(before, decision)
+    if stands.outcome == "waiting":
+        found.append(f"it was carried out while it {stands.told()}")
+    if stands.outcome in ("rejected", "timeout"):
+        told = {**told, "action": "reject"}
     for name in ("action", "experiment_id", "champion_version", "challenger_version"):
         if name in data and name in told and data[name] != told[name]:
             found.append(f"{name}: {data[name]} was carried out, {told[name]} was decided")
