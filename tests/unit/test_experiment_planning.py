@@ -11,7 +11,7 @@ from tests.unit.test_experiment_verdict import flights_loop
 
 from ratchet.experiment.boundaries import critical_values, power_spending
 from ratchet.experiment.paired import Estimate
-from ratchet.experiment.planning import outlook, plan
+from ratchet.experiment.planning import outlook, plan, plan_from
 from ratchet.loop import Loop
 
 
@@ -55,6 +55,13 @@ def test_independent_units_come_by_the_day() -> None:
     assert found is not None
     assert found.power > 0.95
     assert found.expected_days < 60
+
+
+def test_the_evaluations_spread_makes_the_plan() -> None:
+    judged = Estimate(0.003, 0.002, 16, 12_000)
+    assert plan_from(planned(), judged) == plan(planned(), 0.008)
+    assert plan_from(planned(), Estimate(math.nan, math.nan, 1, 800)) is None
+    assert plan_from(planned(), Estimate(0.0, 0.0, 16, 12_000)) is None
 
 
 def test_no_minimum_effect_is_no_plan_and_nonsense_is_refused() -> None:

@@ -87,6 +87,14 @@ def plan(loop: Loop, cluster_sd: float, *, clusters_per_day: float = 1.0) -> Pla
     )
 
 
+def plan_from(loop: Loop, estimate: Estimate) -> Plan | None:
+    """The plan by the spread of an estimate made before, such as the evaluation's; None where that is not known."""
+    if not estimate.is_usable or estimate.standard_error <= 0:
+        return None
+    spread = estimate.standard_error * math.sqrt(information(loop, estimate))
+    return plan(loop, spread, clusters_per_day=information(loop, estimate) / estimate.clusters)
+
+
 def outlook(loop: Loop, estimate: Estimate) -> dict[str, Any]:
     """What the rollout's own spread says so far: the least gain it can find, and clusters needed for the least
     one worth having (power 90 %); None where that is not known yet.

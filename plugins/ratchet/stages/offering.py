@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ratchet.experiment.paired import Estimate
+from ratchet.experiment.planning import plan_from
 from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import LoopState, fold
 from ratchet.loop import Loop
@@ -193,7 +195,17 @@ def _register(
         "serving_train_end": fitted["serving_train_end"],
         "judged_train_end": fitted["train_end"],
         "evaluation": evaluation.hash,
+        "plan": _planned(loop, evaluation),
     }
+
+
+def _planned(loop: Loop, evaluation: Entry) -> dict[str, Any] | None:
+    """What the horizon is expected to buy, by the spread of the evaluation's days; None where that is not known."""
+    for gate in evaluation.payload["gates"]:
+        if gate["name"] == "not_worse_than_champion" and "standard_error" in gate["evidence"]:
+            plan = plan_from(loop, Estimate.from_evidence(gate["evidence"]))
+            return None if plan is None else plan.evidence()
+    return None
 
 
 def _start_trial(
