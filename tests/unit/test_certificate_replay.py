@@ -200,6 +200,38 @@ def test_a_record_without_its_basis_is_not_counted_as_equal() -> None:
     assert not outcomes([])
 
 
+@pytest.mark.parametrize(
+    ("answers", "action", "is_right"),
+    [
+        (("approve",), "promote", True),
+        ((), "promote", False),
+        (("reject",), "promote", False),
+        (("reject",), "reject", True),
+        (("timeout",), "reject", True),
+        (("approve",), "reject", False),
+        (("approve",), "advance", False),
+    ],
+)
+def test_what_was_carried_out_is_what_was_decided_and_approved(
+    answers: tuple[str, ...], action: str, is_right: bool
+) -> None:
+    entries = [e for e in rollout() if e.kind != "rollout_applied"]
+    told = {**entries[-1].payload, "approval": {"by": ["Dana"], "count": 1, "until": "2013-07-01T00:00:00"}}
+    assert told["action"] == "promote"
+    decision = append(entries, "rollout_decision", "look:approved", "2013-06-20T00:00:00", told)
+    for answer in answers:
+        payload = {"decision": decision.key, "answer": answer, "by": "Dana", "reason": "seen"}
+        append(entries, "approval", f"approval:{answer}", "2013-06-21T00:00:00", payload)
+    same = {name: told[name] for name in ("experiment_id", "champion_version", "challenger_version")}
+    stage = {"stage_index": told["stage_index"] + 1} if action == "advance" else {}
+    done = append(
+        entries, "rollout_applied", "applied:approved", "2013-06-22T00:00:00",
+        {**same, **stage, "decision": decision.key, "action": action},
+    )  # fmt: skip
+    (found,) = replay(entries, only=lambda entry: entry.hash == done.hash)
+    assert (found.outcome == "equal") is is_right, found.detail
+
+
 def test_terms_of_an_earlier_version_judge_what_does_not_need_the_rest() -> None:
     entries = rollout(0.0, AGAIN)
 

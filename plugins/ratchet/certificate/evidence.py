@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ratchet.ledger.approvals import standing
 from ratchet.ledger.chain import Entry
 
 Rows = tuple[tuple[str, ...], ...]
@@ -194,6 +195,10 @@ def facts(evaluation: Entry) -> Section:
 def approvals(entries: Sequence[Entry], entry: Entry) -> list[Section]:
     """Who answered, and what came of the decision."""
     rows: list[tuple[str, ...]] = []
+    if entry.payload.get("approval"):
+        rule = entry.payload["approval"]
+        rows.append(("", "needs", f"{rule['count']} of {', '.join(rule['by'])} until {rule['until']}"))
+        rows.append(("", "stands", standing(entries, entry).told()))
     for other in entries:
         data = other.payload
         if data.get("decision") != entry.key:
