@@ -2,11 +2,14 @@
 
     dbt would put a new view in the place of the old one in every build. On Postgres that takes with it, for as long
     as the build goes on, the views that read it: a reader would find them missing. On DuckDB it is most of what a
-    day's build costs beside its rows. -#}
+    day's build costs beside its rows. The database's name is not a part of what is compared: a copy of a database
+    has another. -#}
 {% materialization view, default -%}
     {%- set existing = load_cached_relation(this) -%}
     {%- set target_relation = this.incorporate(type='view') -%}
-    {%- set written = 'ratchet ' ~ local_md5(sql ~ tojson(model.columns, sort_keys=true)) -%}
+    {%- set written = 'ratchet ' ~ local_md5(
+        sql | replace('"' ~ this.database ~ '".', '') ~ tojson(model.columns, sort_keys=true)
+    ) -%}
     {%- set comment = comment_of_view(target_relation) -%}
 
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
@@ -19,10 +22,7 @@
             {% do adapter.cache_dropped(existing) %}
         {% endif %}
         {% call statement('main') -%}
-            {% if existing is not none -%}
-                drop {{ existing.type }} if exists {{ existing }} cascade;
-            {%- endif %}
-            {{ get_create_view_as_sql(target_relation, sql) }};
+            {{ replace_view(existing, target_relation, sql) }}
             comment on view {{ target_relation }} is '{{ written }}'
         {%- endcall %}
     {% endif %}
@@ -54,4 +54,44 @@
     {{ return(run_query(
         "select obj_description(to_regclass('" ~ relation.include(database=false) ~ "'), 'pg_class')"
     ).rows[0][0]) }}
+{%- endmacro %}
+
+
+{#- Statements that put the view in the place of what is there. -#}
+{% macro replace_view(existing, relation, sql) -%}
+    {{ return(adapter.dispatch('replace_view')(existing, relation, sql)) }}
+{%- endmacro %}
+
+
+{% macro default__replace_view(existing, relation, sql) -%}
+    {% if existing is not none -%}
+        drop {{ existing.type }} if exists {{ existing }} cascade;
+    {%- endif %}
+    {{ get_create_view_as_sql(relation, sql) }};
+{%- endmacro %}
+
+
+{#- In its place as long as the columns allow it: the views that read it stay. A view whose columns have other names
+    or types takes them with it until the build has made them again. -#}
+{% macro postgres__replace_view(existing, relation, sql) -%}
+    {% if existing is none or not existing.is_view -%}
+        {{ default__replace_view(existing, relation, sql) }}
+    {%- else -%}
+        {%- if config.get('contract').enforced -%}
+            {{ get_assert_columns_equivalent(sql) }}
+        {%- endif %}
+        do $replace_view$
+        begin
+            create or replace view {{ relation }} as (
+                {{ sql }}
+            );
+        exception
+            when invalid_table_definition then
+                drop view {{ relation }} cascade;
+                create view {{ relation }} as (
+                    {{ sql }}
+                );
+        end
+        $replace_view$;
+    {%- endif %}
 {%- endmacro %}
