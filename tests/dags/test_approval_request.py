@@ -170,6 +170,8 @@ def test_nobody_is_asked_when_nothing_waits(world: ServedWorld) -> None:
 
 
 def test_the_questions_stand_between_deciding_and_applying(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
     dag = rollout_dag(governed(2), monkeypatch)
     assert [task.task_id for task in dag.topological_sort()] == [
         "decide_rollout", "ask_approval_1", "read_answer_1", "ask_approval_2", "read_answer_2", "apply_rollout",
@@ -181,6 +183,8 @@ def test_the_questions_stand_between_deciding_and_applying(monkeypatch: pytest.M
     assert list(dag.get_task("ask_approval_1").serialized_params) == ["reason"], (
         "the run's own parameters are not asked"
     )
+    stored = DagSerialization.to_dict(dag)
+    assert len(stored["dag"]["tasks"]) == 6, "the scheduler reads the stored form"
     automatic = rollout_dag(governed().model_copy(update={"approvals": _automatic()}), monkeypatch)
     assert [task.task_id for task in automatic.topological_sort()] == ["decide_rollout", "apply_rollout"]
 

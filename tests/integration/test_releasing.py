@@ -135,3 +135,16 @@ def test_two_first_champions_at_once_leave_the_first(served: ServedWorld, tmp_pa
     state = served.state()
     assert state.rollout is not None
     assert state.rollout.challenger_version == served.aliases()["challenger"] == 2
+
+
+def test_what_was_never_compared_does_not_serve(world: ServedWorld) -> None:
+    """The candidate comes before the default only by its evaluation: without one there is nothing to offer."""
+    before, entries = world.routing(), len(world.ledger.entries())
+    refused = offering.offer(world.settings, world.loop, JOB, quiet)
+    assert refused == {"offered": False, "reason": "refused: no evaluation is recorded"}
+    world.append("evaluation", f"evaluation:{JOB.request}", ASKED, request=JOB.request, verdict="pass", reasons=[],
+                 champion_version=7)  # fmt: skip
+    refused = offering.offer(world.settings, world.loop, JOB, quiet)
+    assert "judged against version 7, version 1 serves now" in refused["reason"]
+    assert world.routing() == before
+    assert len(world.ledger.entries()) == entries + 1
