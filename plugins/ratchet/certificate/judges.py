@@ -41,6 +41,8 @@ def loop_of(terms: Mapping[str, Any], name: str = "recorded") -> Loop:
             raise TermsUnreadable(
                 f"the record's terms have {part!r}, which this version's loop files have not"
             )
+        if part == "features":
+            value = {**value, "categorical": dict(value["categorical"])}  # kept as pairs, for their order
         parts[part] = _built(Loop.model_fields[part].annotation, value, part)
     return Loop.model_construct(set(parts), **parts)
 
