@@ -24,6 +24,7 @@ from ratchet.settings import Settings
 from ratchet.stages.jobs import Job, training_window
 from ratchet.stages.judging import Champion, judge_frame, serving_champion
 from ratchet.stages.offering import offer
+from ratchet.stages.provenance import judging
 from ratchet.stages.records import ledger_of, record_gate
 from ratchet.stages.snapshots import read_snapshot, write_snapshot
 from ratchet.training.baselines import LogisticModel
@@ -235,6 +236,6 @@ def _record_evaluation(settings: Settings, loop: Loop, job: Job, verdict: dict[s
         return verdict
     entry = ledger_of(settings).append(
         loop=loop.loop, kind="evaluation", key=f"evaluation:{job.request}", as_of=job.as_of,
-        payload={**verdict, "request": job.request},
+        payload={**verdict, "request": job.request, "made": judging(settings, loop)},
     )  # fmt: skip
     return entry.payload
