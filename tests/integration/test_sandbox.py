@@ -15,6 +15,8 @@ import pytest
 from tests.unit.test_evaluation_gates import flights_loop, snapshot
 from typer.testing import CliRunner
 
+from ratchet.certificate.page import page
+from ratchet.certificate.replay import replay
 from ratchet.cli import app
 from ratchet.ledger.store import Ledger, migrate
 from ratchet.loop import Loop
@@ -211,7 +213,15 @@ def test_a_training_is_judged_in_its_own_folder_before_anything_is_offered(
     assert {k: v for k, v in after["files"].items() if k in before["files"]} == before["files"]
     for part in ("aliases", "versions", "models"):
         assert after[part] == before[part]
-    assert [e.kind for e in Ledger(settings.ledger_url).entries()] == ["bootstrap", "training", "evaluation"]
+    entries = Ledger(settings.ledger_url).entries()
+    assert [e.kind for e in entries] == ["bootstrap", "training", "evaluation"]
+    evaluated = [one for one in replay(entries) if one.entry.kind == "evaluation"]
+    assert [one.outcome for one in evaluated] == ["equal"], evaluated[0].detail
+    forged = json.loads(json.dumps(entries[-1].payload))
+    forged["sums"]["windows"][-1]["scorers"]["candidate"]["log_loss"][0] += 1e-9
+    (found_out,) = replay([*entries[:-1], replace(entries[-1], payload=forged)], only=lambda e: e.seq == 3)
+    assert found_out.outcome == "different"
+    assert "<svg" in page(entries, entries[-1])
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,11 @@ def provenance(entries: Sequence[Entry], entry: Entry) -> Section:
     """Snapshot, models, builds, code and environment."""
     rows: list[tuple[str, ...]] = []
     offer = next((e for e in entries if e.hash == entry.payload.get("started")), entry)
+    if entry.kind == "evaluation":
+        offer = next(
+            (e for e in entries if e.kind == "training" and e.payload["request"] == entry.payload["request"]),
+            entry,
+        )
     for source in dict.fromkeys((offer.hash, entry.hash)):
         data = next(e.payload for e in (offer, entry) if e.hash == source)
         rows += [

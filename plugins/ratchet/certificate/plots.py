@@ -126,7 +126,9 @@ def reliability(evaluation: Entry | None) -> str | None:
         total = sum(rows for *_, rows in points)
         axes.plot([p[0] for p in points], [p[1] for p in points], color=colour, linewidth=1.2, label=name)
         sizes = [8 + 90 * rows / total for *_, rows in points]
-        axes.scatter([p[0] for p in points], [p[1] for p in points], s=sizes, color=colour)
+        axes.scatter(
+            [p[0] for p in points], [p[1] for p in points], s=sizes, color=colour, clip_on=False, zorder=3
+        )
         top = max([top, *(value for p in points for value in p[:2])])
     top = min(1.0, top * 1.1 + 0.02)
     axes.set_xlim(0, top)
@@ -146,6 +148,8 @@ def evidence_path(looks: Sequence[Entry]) -> str | None:
                 paths.setdefault(name, []).append((at, found["log_e"] / found["alarm_above"]))
     if not paths or max(map(len, paths.values())) < 2:
         return None
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _axes(3.0)
     axes.axhline(1, color=BAD, linewidth=1.0, linestyle="--", label="roll back")
     axes.axhline(0, color=FAINT, linewidth=0.8)
@@ -159,6 +163,7 @@ def evidence_path(looks: Sequence[Entry]) -> str | None:
             linewidth=1.2,
             label=shown,
         )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("look", color=INK)
     axes.set_ylabel("log e-value of harm, share of limit", color=INK)
     _legend(axes)
