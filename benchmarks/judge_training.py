@@ -90,7 +90,7 @@ def training(home: Path) -> Rows:
     rows = read_snapshot(settings, loop, manifest)
     read, told = feature_matrix(rows, loop), label_vector(rows)
     fitted = fit_model(read, told, PARAMETERS, seed=1, feature_names=loop.features.columns, nthread=2)
-    profile = reference_bins(rows, loop, 1)
+    profile = reference_bins(rows, loop, 1, read)
     registry.register(
         loop=loop.loop, request="bench", model_json=fitted, inputs=loop.features.columns,
         documents={"profile": profile.astype(object).where(profile.notna(), None).to_dict("records")},

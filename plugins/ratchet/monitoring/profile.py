@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ratchet.training.encode import feature_matrix
+from ratchet.training.encode import Floats, feature_matrix
 
 if TYPE_CHECKING:
     from ratchet.loop import Loop
@@ -19,17 +19,20 @@ if TYPE_CHECKING:
 COLUMNS = ("loop", "model_version", "feature", "bin", "lower_bound", "upper_bound", "reference_share")
 
 
-def reference_bins(frame: pd.DataFrame, loop: Loop, model_version: int) -> pd.DataFrame:
+def reference_bins(
+    frame: pd.DataFrame, loop: Loop, model_version: int, matrix: Floats | None = None
+) -> pd.DataFrame:
     """The rows of ops.feature_bins for a model trained on `frame`: one per feature and bin, by feature, bin.
 
-    Shares of a feature sum to 1. Equal deciles make one bin, so a feature may have fewer than ten.
+    `matrix` is the frame's feature matrix where it is at hand. Shares of a feature sum to 1. Equal deciles make one
+    bin, so a feature may have fewer than ten.
 
     Raises:
         ValueError: the frame is empty or lacks a feature.
     """
     if frame.empty:
         raise ValueError("the training frame is empty: there is no profile to take")
-    matrix = feature_matrix(frame, loop)
+    matrix = feature_matrix(frame, loop) if matrix is None else matrix
     rows: list[tuple[str, int, float | None, float | None, float]] = []
     for position, name in enumerate(loop.features.columns):
         values = matrix[:, position]
