@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from ratchet.certificate.replay import replay
 from ratchet.ledger.store import Ledger
 from ratchet.loop import Loop, load_loop
 from ratchet.published import read
@@ -30,8 +31,8 @@ from ratchet.stages.dbt_environment import build
 from ratchet.stages.status import status_of
 from ratchet.warehouse.connect import open_warehouse
 
-START, FIRST, LAST = date(2013, 3, 5), date(2013, 3, 5), date(2013, 3, 11)
-AS_OF = datetime(2013, 3, 12)
+START, FIRST, LAST = date(2013, 3, 12), date(2013, 3, 12), date(2013, 3, 18)
+AS_OF = datetime(2013, 3, 19)
 ROOT = Path(__file__).parents[2]
 
 
@@ -94,6 +95,14 @@ def test_every_stage_left_its_mark(replayed: Replayed) -> None:
     assert rows["raw.feedback"] > 1000
     assert rows["features.ftr_flights__pre_departure"] > 50_000
     assert rows["monitoring.mon_quality_daily"] > 0
+
+
+def test_every_verdict_on_record_is_given_again_by_the_record_alone(replayed: Replayed) -> None:
+    found = list(replay(Ledger(replayed.settings.ledger_url).entries()))
+    assert {one.outcome for one in found} <= {"equal", "fact"}, [one.detail for one in found if one.detail]
+    assert {"evaluation", "bootstrap", "gate", "trigger"} <= {
+        o.entry.kind for o in found if o.outcome == "equal"
+    }
 
 
 def test_what_the_world_spoiled_is_in_quarantine_and_nothing_else(replayed: Replayed) -> None:
@@ -230,4 +239,4 @@ def test_another_season_in_the_same_state_is_refused(replayed: Replayed) -> None
 def test_status_is_plain_data(replayed: Replayed) -> None:
     status: dict[str, Any] = status_of(replayed.settings, replayed.loop)
     assert json.loads(json.dumps(status)) == status
-    assert ["serves", "version 1 since 2013-03-05"] in status["lines"]
+    assert ["serves", "version 1 since 2013-03-12"] in status["lines"]

@@ -28,7 +28,7 @@ from ratchet.warehouse.connect import open_warehouse
 
 pytestmark = pytest.mark.slow
 
-START, TRIAL = date(2013, 3, 5), date(2013, 3, 12)
+START, TRIAL = date(2013, 3, 12), date(2013, 3, 19)
 
 
 class Silent:
