@@ -75,7 +75,9 @@ def cohorts(runs: int) -> Rows:
         rates[0, :bad] -= 0.04
         k1 = rng.binomial(int(size), np.broadcast_to(rates, (some, count, DAYS))).astype(float)
         k0 = rng.binomial(int(size), BASE, (some, count, DAYS)).astype(float)
-        path = two_by_two(size, k1, size, k0, effect=0.02, prior=(100 * BASE, 100 * (1 - BASE)))
+        stakes = ((1.0, 0.3), (2.0, 0.7))  # on two points, and on four
+        known = (100 * BASE, 100 * (1 - BASE))
+        path = two_by_two(size, k1, size, k0, effect=0.02, effects=stakes, prior=known)
         ours = np.full(some, NEVER, dtype=np.int64)
         for run in range(some):
             for day in range(DAYS):
