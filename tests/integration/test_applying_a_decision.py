@@ -231,7 +231,7 @@ def test_an_advance_that_died_is_not_applied_before_the_newer_days(installation:
     installation.decide("advance")
     judged: list[str] = []
 
-    def worse(loop: Any, trial: Any, paired: Any, arms: Any, day: Any) -> Verdict:
+    def worse(loop: Any, trial: Any, paired: Any, arms: Any, day: Any, **_: Any) -> Verdict:
         judged.append(day.isoformat())
         return Verdict("roll_back", ("worse",), {})
 
