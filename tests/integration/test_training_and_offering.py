@@ -25,7 +25,7 @@ from ratchet.scoring.child import ScoringFailed
 from ratchet.settings import load_settings
 from ratchet.stages import judging, offering
 from ratchet.stages.jobs import Job
-from ratchet.stages.train import evaluate, fit, offer
+from ratchet.stages.train import ChampionChanged, evaluate, fit, offer
 from ratchet.warehouse.connect import open_warehouse
 from ratchet.warehouse.ops import ensure
 
@@ -244,6 +244,17 @@ def test_the_second_goes_on_trial(second: tuple[Trained, Job]) -> None:
     assert state.rollout is not None
     entry = trained.entry(f"rollout:{state.rollout.experiment_id}")
     assert "features of version 1, which serves" in entry["serving_contract"]["compared"]
+
+
+def test_a_champion_that_changed_since_the_fit_is_not_compared_with(
+    second: tuple[Trained, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, job = second
+    fitted = job.read(trained.settings, "fit")
+    assert fitted["champion_version"] == 1
+    monkeypatch.setattr(Job, "read", _reading(job, "fit", {**fitted, "champion_version": 7}))
+    with pytest.raises(ChampionChanged, match="version 1 serves, it was 7 at the fit"):
+        evaluate(trained.settings, trained.loop, job, quiet)
 
 
 def test_a_candidate_that_crashes_is_refused_and_its_record_says_so(

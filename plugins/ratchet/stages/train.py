@@ -34,9 +34,13 @@ from ratchet.training.fit import predict_scores
 from ratchet.training.recipe import Recipe, TooLittleData, rolling_splits
 from ratchet.warehouse.connect import open_warehouse
 
-__all__ = ["evaluate", "fit", "judge_snapshot", "offer", "take_snapshot"]
+__all__ = ["ChampionChanged", "evaluate", "fit", "judge_snapshot", "offer", "take_snapshot"]
 
 Log = Callable[[str], None]
+
+
+class ChampionChanged(RuntimeError):
+    """Another model serves than when the candidate was fitted; what it would be compared with is another's."""
 
 
 def take_snapshot(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
@@ -121,6 +125,7 @@ def fit(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
         "holdout_end": newest.holdout_end.isoformat(),
         "serving_train_end": max(pd.to_datetime(frame["departure_date"]).dt.date).isoformat(),
         "train_rows": len(newest.train),
+        "champion_version": None if champion is None else champion.version,
     }
     cost = {
         "seconds": candidate.seconds,
@@ -203,6 +208,9 @@ def evaluate(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, An
 
     A candidate that crashes, hangs or gives no usable scores is refused, not retried for ever. The first
     recorded verdict of a request stands.
+
+    Raises:
+        ChampionChanged: another model serves than when it was fitted.
     """
     refusal = job.read(settings, "fit").get("refusal")
     if refusal:
@@ -211,8 +219,15 @@ def evaluate(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, An
         manifest = job.read(settings, "snapshot")
         frame = read_snapshot(settings, loop, manifest)
         last = date.fromisoformat(manifest["window"][1])
+        champion = _champion(settings, loop, job)
+        now, then = champion and champion.version, job.read(settings, "fit")["champion_version"]
+        if now != then:
+            # What it was fitted on without the new rows belongs to the champion of then.
+            raise ChampionChanged(
+                f"version {now} serves, it was {then} at the fit: clear fit_candidate and rerun"
+            )
         try:
-            judged = judge_frame(loop, frame, _kept(settings, job), _champion(settings, loop, job), last)
+            judged = judge_frame(loop, frame, _kept(settings, job), champion, last)
         except ScoringFailed as failed:
             recorded = _refuse(settings, loop, job, str(failed))
         else:
