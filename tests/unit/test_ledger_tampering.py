@@ -11,12 +11,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from tests.engines import new_database
+from typer.testing import CliRunner
 
+from ratchet.cli import app
 from ratchet.ledger.anchor import Anchor, AnchorUnreadable, advance, read_anchor
 from ratchet.ledger.chain import LedgerValueError, canonical, entry_of, plain, sealed, stored_text
 from ratchet.ledger.export import ExportBroken, from_bytes, to_lines
 from ratchet.ledger.schema import ENTRIES
 from ratchet.ledger.store import Ledger, LedgerCut, migrate
+from ratchet.settings import load_settings
+from ratchet.stages.records import ledger_of
 
 AS_OF = datetime(2013, 5, 14)
 PAYLOAD = {
@@ -204,3 +208,31 @@ def test_text_that_no_hash_can_be_taken_of_is_named() -> None:
         plain({"a": "\ud800"})
     with pytest.raises(LedgerValueError, match="two keys are the same"):
         plain({1: "a", "1": "b"})
+
+
+def test_on_call_sees_what_is_lost_and_goes_on_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RATCHET_HOME", str(tmp_path))
+    monkeypatch.delenv("RATCHET_LEDGER_URL", raising=False)
+    settings = load_settings({"RATCHET_HOME": str(tmp_path)})
+    migrate(settings.ledger_url)
+    (tmp_path / "setup.json").write_text("{}")
+    run = lambda *words: CliRunner().invoke(app, ["ledger", *words])  # noqa: E731
+    assert run("verify").exit_code == 1, "an empty ledger is not a verified one"
+    for n in range(3):
+        ledger_of(settings).append(loop="flights", kind="health", key=f"k{n}", as_of=AS_OF, payload={"n": n})
+    assert run("verify").exit_code == 0
+    with unguarded(settings.ledger_url) as connection:
+        connection.execute(ENTRIES.delete().where(ENTRIES.c.seq > 1))
+    assert run("verify").exit_code == 1
+    assert run("export", str(tmp_path / "ledger.jsonl")).exit_code == 1
+    assert not (tmp_path / "ledger.jsonl").exists()
+    assert run("anchor", "--reason", "restored from the backup of Monday").exit_code == 0
+    assert run("verify").exit_code == 0
+    last = ledger_of(settings).entries()[-1]
+    assert last.payload["reason"] == "restored from the backup of Monday"
+    assert last.payload["anchored"]["seq"] == 3, "what was lost is on record"
+    (tmp_path / "routing").mkdir()
+    (tmp_path / "routing" / "flights.flagd.json").write_text("{}")
+    assert run("verify").exit_code == 1, "what serves names no decision of the ledger"

@@ -50,7 +50,7 @@ def comparison_page(found: Mapping[str, Any]) -> str:
             number(one["metrics"].get(found["metric"])),
             ", ".join(f"{name} {number(value)}" for name, value in sorted(one["params"].items())),
             str(len(one["features"])),
-            one["verdict"],
+            one["verdict"] + ("" if one["champion_gates"] else ", without the champion's gates"),
             "; ".join(one["reasons"]),
         )
         for one in found["candidates"]
