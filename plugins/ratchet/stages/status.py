@@ -92,7 +92,12 @@ def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
         lines.append(("skew", skew_told(skew)))
     decisions = [e for e in entries if e.kind in DECISIVE]
     for entry in decisions[-3:]:
-        told = entry.payload.get("action") or entry.payload.get("verdict") or "done"
+        told = (
+            entry.payload.get("action")
+            or entry.payload.get("verdict")
+            or entry.payload.get("reason")
+            or "done"
+        )
         lines.append(("decided", f"{entry.as_of[:10]} {entry.kind.replace('_', ' ')}: {told}"))
     found = {
         "loop": loop.loop,
