@@ -145,6 +145,6 @@ def test_histograms_cover_the_loop_files_features_and_categories(
 
 def test_the_longest_window_fits_into_the_lookback(loop: dict[str, Any]) -> None:
     sql = (DBT / "models" / "intermediate" / "int_lateness_windowed.sql").read_text(encoding="utf-8")
-    assert "interval '28 days' preceding" in sql
+    assert "'length': '28 days'" in sql
     # Predictions of a local date begin after its first UTC hour, never a whole day earlier.
     assert loop["reach"]["lookback_days"] >= 28 + 1
