@@ -56,6 +56,7 @@ def _kills(
         prepared = prepare(folder / "prepared", server)
         restart = restarter(server) if server else None
         lines = {kind: Line(group, fault, engine, half_published=0) for kind, fault in KILLS.items()}
+        late = dict.fromkeys(KILLS, 0)
         # What dbt's tests would say is compared row by row, and they write nothing that a kill could leave behind.
         for trials, expected in both_halves(prepared, folder, restart, with_tests=False):
             is_first = "land" in expected.seconds
@@ -75,14 +76,13 @@ def _kills(
                 if not line.trials:
                     yield line
                 progress = Progress(line, line.trials + len(chosen), say)
-                late = 0
                 for kill in chosen:
                     number += 1
                     result = trials.trial(kill, expected, number)
-                    late += not result.killed
+                    late[kind] += not result.killed
                     progress.one(result.problems, str(kill), half=result.half_published)
-                if late:
-                    line.notes += f"{late} came after the task had ended; "
+                if late[kind]:
+                    line.notes = f"{late[kind]} came after the task had ended"
 
 
 def kills_duckdb(folder: Path, say: Say) -> Iterator[Line]:
