@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,23 @@ def test_an_edit_that_contradicts_the_old_terms_stops_nothing(installation: Inst
         update={"policy": installation.loop.policy.model_copy(update={"max_challenger_share": 0.1})}
     )
     assert serving.project(installation.settings, edited).champion_version == 1
+
+
+def test_terms_of_another_version_stop_the_judge_but_not_the_scoring(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rollout runs while Ratchet is upgraded, and the new version asks for a key that its terms do not have."""
+    entries = installation.ledger.entries("flights")
+    started = next(entry for entry in entries if entry.kind == "rollout_started")
+    terms = {**started.payload["terms"]}
+    terms["gates"] = {"evaluation": {k: v for k, v in terms["gates"]["evaluation"].items() if k != "alpha"}}
+    older = replace(started, payload={**started.payload, "terms": terms})
+    changed = [older if entry is started else entry for entry in entries]
+    rollout = fold(changed).rollout
+    assert rollout is not None
+    with pytest.raises(serving.TermsOutdated, match="gates"):
+        serving.loop_as_agreed(installation.loop, changed, rollout)
+    assert serving.routing_from(installation.loop, changed) == serving.routing_from(installation.loop, entries)
 
 
 def test_an_old_as_of_takes_effect_now(installation: Installation) -> None:

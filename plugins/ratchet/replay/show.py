@@ -16,10 +16,10 @@ from ratchet.replay.driver import Replay, ReplayStopped
 from ratchet.replay.services import ServiceFailed, free_port, running_airflow
 from ratchet.replay.summary import PLANTED, outcome_of, show
 from ratchet.settings import Settings
-from ratchet.stages.serving import loop_as_agreed
+from ratchet.stages.serving import stage_of
 
 #: The replay needs a history to train on, and a full last week.
-EARLIEST = date(2013, 3, 5)
+EARLIEST = date(2013, 3, 12)
 
 
 class Bar:
@@ -52,8 +52,7 @@ class Bar:
             return "no champion yet"
         text = f"champion v{state.champion_version}"
         if state.rollout is not None:
-            agreed = loop_as_agreed(self._loop, entries, state.rollout)
-            stage = agreed.rollout.stages[state.rollout.trial.stage_index]
+            stage = stage_of(entries, state.rollout)
             text += f", challenger v{state.rollout.challenger_version} in {stage.name} ({stage.share:.0%})"
         return text
 

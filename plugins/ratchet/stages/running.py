@@ -14,7 +14,7 @@ from ratchet.published import publish, read
 from ratchet.settings import Settings
 from ratchet.stages.comparison import compare
 from ratchet.stages.jobs import last_complete_day
-from ratchet.stages.serving import loop_as_agreed
+from ratchet.stages.serving import stage_of
 
 
 def publish_running(settings: Settings, loop: Loop, entries: list[Entry], as_of: datetime) -> None:
@@ -22,8 +22,7 @@ def publish_running(settings: Settings, loop: Loop, entries: list[Entry], as_of:
     state = fold(entries)
     running: dict[str, Any] | None = None
     if state.rollout is not None:
-        agreed = loop_as_agreed(loop, entries, state.rollout)
-        stage = agreed.rollout.stages[state.rollout.trial.stage_index]
+        stage = stage_of(entries, state.rollout)
         running = {
             "experiment_id": state.rollout.experiment_id,
             "champion_version": state.rollout.champion_version,

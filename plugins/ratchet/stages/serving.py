@@ -11,15 +11,19 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import Holdback, LoopState, Rollout, fold
-from ratchet.loop import Loop
+from ratchet.loop import Loop, Stage
 from ratchet.registry.models import Alias, Registry
 from ratchet.scoring.routing import Routing, RoutingError, read_routing, write_routing
 from ratchet.settings import Settings
 from ratchet.stages.records import ledger_of
+
+
+class TermsOutdated(RuntimeError):
+    """A rollout that began under another version of Ratchet can't be judged by this one; it goes on serving."""
 
 
 class NothingServes(RuntimeError):
@@ -65,14 +69,29 @@ def loop_as_agreed(loop: Loop, entries: Sequence[Entry], rollout: Rollout | Hold
     """`loop` with the terms that were recorded when the rollout started: no later edit moves a boundary.
 
     A holdback keeps the terms of the rollout that led to it.
+
+    Raises:
+        TermsOutdated: this version of Ratchet asks for terms that were not recorded then.
     """
     terms = offered(entries, rollout.challenger_version).payload["terms"]
-    # Part by part: that the edited file and the old terms would not make one valid file must not stop scoring.
+    # Part by part: the edited file and the old terms need not make one valid file.
     fixed = {}
     for name, value in terms.items():
-        declared: Any = Loop.model_fields[name].annotation
-        fixed[name] = TypeAdapter(declared).validate_python(value)
+        try:
+            declared: Any = Loop.model_fields[name].annotation
+            fixed[name] = TypeAdapter(declared).validate_python(value)
+        except (KeyError, ValidationError) as error:
+            raise TermsOutdated(
+                f"{rollout.experiment_id} began with terms that this version can't read ({name}: {error}): it is not "
+                "judged; end it with `ratchet rollback`, or judge it with the version that it began with"
+            ) from None
     return loop.model_copy(update=fixed)
+
+
+def stage_of(entries: Sequence[Entry], rollout: Rollout) -> Stage:
+    """The stage that a running rollout is in, by the terms it began with."""
+    terms = offered(entries, rollout.challenger_version).payload["terms"]
+    return Stage.model_validate(terms["rollout"]["stages"][rollout.trial.stage_index])
 
 
 def routing_from(loop: Loop, entries: Sequence[Entry]) -> Routing:
@@ -96,8 +115,7 @@ def routing_from(loop: Loop, entries: Sequence[Entry]) -> Routing:
         )  # fmt: skip
     if state.rollout is None:
         return plain
-    agreed = loop_as_agreed(loop, entries, state.rollout)
-    stage = agreed.rollout.stages[state.rollout.trial.stage_index]
+    stage = stage_of(entries, state.rollout)
     challenger = state.rollout.challenger_version
     return Routing(
         loop.loop, champion, plain.champion_sha256, state.serving_as_of, state.serving_decision,

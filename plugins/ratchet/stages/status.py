@@ -13,7 +13,7 @@ from ratchet.stages.conditions import CONDITIONS, check
 from ratchet.stages.doubled import doubled_told
 from ratchet.stages.jobs import Wanted
 from ratchet.stages.records import ledger_of
-from ratchet.stages.serving import loop_as_agreed
+from ratchet.stages.serving import stage_of
 from ratchet.stages.skew import told as skew_told
 from ratchet.stages.status_rollout import release_lines
 
@@ -37,8 +37,7 @@ def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
     if state.rollout is None:
         lines.append(("on trial", "nothing"))
     else:
-        agreed = loop_as_agreed(loop, entries, state.rollout)
-        stage = agreed.rollout.stages[state.rollout.trial.stage_index]
+        stage = stage_of(entries, state.rollout)
         lines.append(
             (
                 "on trial",
