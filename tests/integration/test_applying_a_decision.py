@@ -232,7 +232,9 @@ def test_terms_of_another_version_stop_the_judge_but_not_the_scoring(
     assert rollout is not None
     with pytest.raises(serving.TermsOutdated, match="gates"):
         serving.loop_as_agreed(installation.loop, changed, rollout)
-    assert serving.routing_from(installation.loop, changed) == serving.routing_from(installation.loop, entries)
+    assert serving.routing_from(installation.loop, changed) == serving.routing_from(
+        installation.loop, entries
+    )
 
 
 def test_an_old_as_of_takes_effect_now(installation: Installation) -> None:
