@@ -18,7 +18,7 @@ VARIABLES = {
     "RATCHET_LANDING_DIR": "where sources leave their files (default: <home>/landing)",
     "RATCHET_LEDGER_URL": "SQLAlchemy URL of the decision ledger (default: SQLite under <home>)",
     "RATCHET_MLFLOW_URI": "MLflow tracking and registry URI (default: SQLite under <home>)",
-    "RATCHET_DUCKDB_MEMORY_MB": "what DuckDB may keep in memory before it spills beside its file (default: 4000)",
+    "RATCHET_DUCKDB_MEMORY_MB": "what DuckDB may keep in memory before it spills beside its file (default: half of the machine's)",
     "RATCHET_LOCK_WAIT_SECONDS": "how long a process waits for the warehouse (default: 600)",
     "RATCHET_PRELOAD": "1: the scheduler imports the heavy libraries once, for the tasks that it forks",
     "RATCHET_THREADS": "threads of a model fit (default: 2)",
@@ -182,6 +182,11 @@ def _number(env: Mapping[str, str], name: str, default: float, minimum: float) -
     return value
 
 
+def _half_of_memory() -> int:
+    """Half of the machine's memory in MB: what DuckDB may take where nobody says otherwise."""
+    return max(1000, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2_000_000)
+
+
 def _connections(env: Mapping[str, str]) -> dict[str, str]:
     prefix = "RATCHET_CONNECTION_"
     return {
@@ -213,7 +218,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         mlflow_uri=env.get("RATCHET_MLFLOW_URI") or f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
         lock_wait_seconds=_number(env, "RATCHET_LOCK_WAIT_SECONDS", 600.0, 0.0),
         # With less, a build of years has no room left for what it cannot spill.
-        duckdb_memory_mb=int(_number(env, "RATCHET_DUCKDB_MEMORY_MB", 4000, 500)),
+        duckdb_memory_mb=int(_number(env, "RATCHET_DUCKDB_MEMORY_MB", _half_of_memory(), 500)),
         preload=env.get("RATCHET_PRELOAD") == "1",
         threads=int(_number(env, "RATCHET_THREADS", 2, 1)),
         sensor_poll_seconds=_number(env, "RATCHET_SENSOR_POLL_SECONDS", 2.0, 0.1),
