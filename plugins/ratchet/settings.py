@@ -18,7 +18,7 @@ VARIABLES = {
     "RATCHET_LANDING_DIR": "where sources leave their files (default: <home>/landing)",
     "RATCHET_LEDGER_URL": "SQLAlchemy URL of the decision ledger (default: SQLite under <home>)",
     "RATCHET_MLFLOW_URI": "MLflow tracking and registry URI (default: SQLite under <home>)",
-    "RATCHET_DUCKDB_MEMORY_MB": "what DuckDB may keep in memory before it spills beside its file (default: half of the machine's)",
+    "RATCHET_DUCKDB_MEMORY_MB": "memory of DuckDB before it spills beside its file (default: half of the machine's)",
     "RATCHET_LOCK_WAIT_SECONDS": "how long a process waits for the warehouse (default: 600)",
     "RATCHET_PRELOAD": "1: the scheduler imports the heavy libraries once, for the tasks that it forks",
     "RATCHET_THREADS": "threads of a model fit (default: 2)",
