@@ -90,7 +90,7 @@ def amounts(runs: int) -> Rows:
     clustered = boundary(FIRST_CLUSTERED, DAYS, 0.025)
     ours = cluster_rule(
         clustered, FIRST_CLUSTERED, some,
-        lambda run, k: arm_difference(ratio.y1[run, :k], ratio.n1[run, :k], ratio.y0[run, :k], ratio.n0[run, :k]),
+        lambda run, k: arm_difference(*_arms(ratio, run, k)),
     )  # fmt: skip
     rows.append(
         at_most("clicks over impressions, equal arms: promoted", ours, 0.025, f"{some:,} experiments")
@@ -100,38 +100,30 @@ def amounts(runs: int) -> Rows:
         first_look(np.abs(naive_z(ratio)) >= two_sided(0.05)),
     )
     gain = 3.24 / math.sqrt(PER_ARM * DAYS / 2)  # one that a single look at day 60 finds in 90 %
-    told_days = {}
-    for name, correlation in (("without", None), ("with", 0.7)):
-        sums = worlds.correlated(generator("cuped"), some, DAYS, PER_ARM, gain * 1.75, 0.7)
-        assert sums.x1 is not None and sums.x0 is not None
-        x1, x0 = sums.x1, sums.x0
-
-        def estimate(
-            run: int, k: int, sums: worlds.Sums = sums, x1: worlds.Floats = x1, x0: worlds.Floats = x0,
-            is_adjusted: bool = correlation is not None,
-        ) -> Estimate:  # fmt: skip
-            y1, n1, y0, n0 = (part[run, :k] for part in (sums.y1, sums.n1, sums.y0, sums.n0))
-            if is_adjusted:
-                return cuped_difference((y1, n1, x1[run, :k]), (y0, n0, x0[run, :k]))
-            return arm_difference(y1, n1, y0, n0)
-
-        told_days[name] = cluster_rule(clustered, FIRST_CLUSTERED, some, estimate)
-    rows.append(Figure("  no covariate: median day", told_days["without"].median, "day"))
-    few = "fewer where a unit's own variance is known: days as clusters take a t distribution"
-    rows.append(
-        Figure("covariate with correlation 0.7: median day", told_days["with"].median, "day", note=few)
+    sums = worlds.correlated(generator("cuped"), some, DAYS, PER_ARM, gain * 1.75, 0.7)
+    without = cluster_rule(
+        clustered, FIRST_CLUSTERED, some, lambda run, k: arm_difference(*_arms(sums, run, k))
     )
+    rows.append(Figure("  no covariate: median day", without.median, "day"))
+    few = "fewer where a unit's own variance is known: days as clusters take a t distribution"
+    adjusted = cluster_rule(clustered, FIRST_CLUSTERED, some, lambda run, k: _adjusted(sums, run, k))
+    rows.append(Figure("covariate with correlation 0.7: median day", adjusted.median, "day", note=few))
     equal = worlds.correlated(generator("cuped equal"), some, DAYS, PER_ARM, 0.0, 0.7)
-    assert equal.x1 is not None and equal.x0 is not None
-    e1, e0 = equal.x1, equal.x0
-    none = cluster_rule(
-        clustered, FIRST_CLUSTERED, some,
-        lambda run, k: cuped_difference(
-            (equal.y1[run, :k], equal.n1[run, :k], e1[run, :k]), (equal.y0[run, :k], equal.n0[run, :k], e0[run, :k])
-        ),
-    )  # fmt: skip
+    none = cluster_rule(clustered, FIRST_CLUSTERED, some, lambda run, k: _adjusted(equal, run, k))
     rows.append(at_most("with the covariate, equal arms: promoted", none, 0.025))
     return rows
+
+
+def _arms(
+    sums: worlds.Sums, run: int, days: int
+) -> tuple[worlds.Floats, worlds.Floats, worlds.Floats, worlds.Floats]:
+    return sums.y1[run, :days], sums.n1[run, :days], sums.y0[run, :days], sums.n0[run, :days]
+
+
+def _adjusted(sums: worlds.Sums, run: int, days: int) -> Estimate:
+    assert sums.x1 is not None and sums.x0 is not None
+    y1, n1, y0, n0 = _arms(sums, run, days)
+    return cuped_difference((y1, n1, sums.x1[run, :days]), (y0, n0, sums.x0[run, :days]))
 
 
 def late(runs: int) -> Rows:

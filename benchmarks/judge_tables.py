@@ -6,7 +6,7 @@ A rule here is the product's own function over the sums of a look; only the loop
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,9 +101,9 @@ def soon(name: str, crossed: Crossed, day: float, note: str = "") -> Figure:
     return Figure(name, crossed.median, "day", day, "lower", note)
 
 
-def told(name: str, crossed: Crossed, note: str = "") -> Iterator[Figure]:
+def told(name: str, crossed: Crossed) -> Rows:
     """A rule that is shown beside ours, without a target."""
-    yield Figure(f"{name}", 100 * crossed.share, "%", note=note)
+    return [Figure(name, 100 * crossed.share, "%")]
 
 
 def two_sided(level: float) -> float:

@@ -24,7 +24,7 @@ FIRST_DAY = date(2013, 5, 14)
 class Sums:
     """Daily sums of the two arms, each experiments x days: units, outcomes, and squares where they are needed.
 
-    `x` is a covariate from before the experiment, `xx` its square, `xy` the product with the outcome.
+    `yy` are the squares of outcomes, `x` a covariate from before the experiment.
     """
 
     n1: Floats

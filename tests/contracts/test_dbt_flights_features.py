@@ -140,6 +140,7 @@ def test_histograms_cover_the_loop_files_features_and_categories(
 ) -> None:
     assert variables["flights_numeric_features"] == loop["features"]["numeric"]
     assert variables["flights_categorical_features"] == loop["features"]["categorical"]
+    assert variables["flights_cohort_dimensions"] == loop["cohorts"]["dimensions"]
     assert list(variables["flights_categorical_features"]) == list(loop["features"]["categorical"])
 
 

@@ -1,11 +1,34 @@
-"""A small world that is made once a worker and copied for each test that asks for it."""
+"""An empty installation on each engine; worlds that are made once a worker and copied for each test that asks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.integration import served_world, small_world
+
+from ratchet.loop import Loop, load_loop
+from ratchet.settings import Settings
+from ratchet.warehouse.connect import open_warehouse
+from ratchet.warehouse.protocol import Warehouse
+
+
+@pytest.fixture
+def settings(settings_of: Callable[..., Settings], tmp_path: Path) -> Settings:
+    """An installation with an empty warehouse on the engine."""
+    return settings_of(tmp_path)
+
+
+@pytest.fixture
+def loop(settings: Settings) -> Loop:
+    return load_loop(settings.loops_dir / "flights.yml")
+
+
+@pytest.fixture
+def wh(settings: Settings) -> Iterator[Warehouse]:
+    with open_warehouse(settings, purpose="test") as warehouse:
+        yield warehouse
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -28,22 +28,6 @@ from ratchet.warehouse.protocol import Warehouse
 
 DAY = date(2013, 5, 14)
 AS_OF = datetime(2013, 5, 15)
-
-
-@pytest.fixture
-def settings(settings_of: Callable[..., Settings], tmp_path: Path) -> Settings:
-    return settings_of(tmp_path)
-
-
-@pytest.fixture
-def loop(settings: Settings) -> Loop:
-    return load_loop(settings.loops_dir / "flights.yml")
-
-
-@pytest.fixture
-def wh(settings: Settings) -> Iterator[Warehouse]:
-    with open_warehouse(settings, purpose="test") as warehouse:
-        yield warehouse
 
 
 def outcome(n: int, **changes: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -21,29 +20,13 @@ from ratchet.landing.originals import CorrectionError
 from ratchet.landing.partition import LandingError
 from ratchet.landing.release import Released, release
 from ratchet.ledger.store import migrate
-from ratchet.loop import Loop, load_loop
+from ratchet.loop import Loop
 from ratchet.settings import Settings
 from ratchet.warehouse.connect import open_warehouse
 from ratchet.warehouse.protocol import Warehouse
 
 DAY = date(2013, 5, 14)
 NOW = datetime(2013, 5, 16, 8)
-
-
-@pytest.fixture
-def settings(settings_of: Callable[..., Settings], tmp_path: Path) -> Settings:
-    return settings_of(tmp_path)
-
-
-@pytest.fixture
-def loop(settings: Settings) -> Loop:
-    return load_loop(settings.loops_dir / "flights.yml")
-
-
-@pytest.fixture
-def wh(settings: Settings) -> Iterator[Warehouse]:
-    with open_warehouse(settings, purpose="test") as warehouse:
-        yield warehouse
 
 
 def answer(n: int, **changes: Any) -> dict[str, Any]:

@@ -52,23 +52,7 @@ placed as (
 ),
 
 cohorts as (
-    select
-        placed.*,
-        'all' as cohort_dimension,
-        'all' as cohort_value
-    from placed
-    union all
-    select
-        placed.*,
-        'origin' as cohort_dimension,
-        placed.origin as cohort_value
-    from placed
-    union all
-    select
-        placed.*,
-        'carrier' as cohort_dimension,
-        placed.carrier as cohort_value
-    from placed
+    {{ by_cohort('placed') }}
 ),
 
 summed as (

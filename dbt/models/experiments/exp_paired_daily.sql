@@ -68,23 +68,7 @@ paired as (
 ),
 
 cohorts as (
-    select
-        paired.*,
-        'all' as cohort_dimension,
-        'all' as cohort_value
-    from paired
-    union all
-    select
-        paired.*,
-        'origin' as cohort_dimension,
-        paired.origin as cohort_value
-    from paired
-    union all
-    select
-        paired.*,
-        'carrier' as cohort_dimension,
-        paired.carrier as cohort_value
-    from paired
+    {{ by_cohort('paired') }}
 ),
 
 summed as (

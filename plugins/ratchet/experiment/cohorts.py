@@ -6,75 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from ratchet.experiment.paired import Estimate, ratio_estimate
-
 Array = NDArray[np.float64]
-COLUMNS = ("departure_date", "cohort_dimension", "cohort_value", "n", "gain")
-
-
-@dataclass(frozen=True)
-class CohortEffect:
-    """The effect within one cohort; `pooled` names the values that were too small on their own."""
-
-    dimension: str
-    value: str
-    estimate: Estimate
-    is_judged: bool
-    pooled: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """`dimension=value`."""
-        return f"{self.dimension}={self.value}"
-
-
-def cohort_effects(
-    sums: pd.DataFrame, dimensions: Sequence[str], *, min_units: int, min_clusters: int, pool_as: str
-) -> tuple[CohortEffect, ...]:
-    """The effect of each cohort of `dimensions`, by dimension, then value.
-
-    `sums` has one row per cluster and cohort: departure_date, cohort_dimension, cohort_value, n (units with a
-    label) and gain (sum of differences, positive = better). A cohort with fewer than `min_units` units or
-    `min_clusters` clusters joins the pool `pool_as` of its dimension; a pool that is still too small is
-    returned with `is_judged` false.
-
-    Raises:
-        ValueError: a column is missing, or a dimension has no row at all.
-    """
-    missing = [column for column in COLUMNS if column not in sums.columns]
-    if missing:
-        raise ValueError(f"cohort sums lack {', '.join(missing)}; expected {', '.join(COLUMNS)}")
-    effects: list[CohortEffect] = []
-    for dimension in dimensions:
-        rows = sums[(sums["cohort_dimension"] == dimension) & (sums["n"] > 0)]
-        if rows.empty:
-            raise ValueError(
-                f"no cohort sums for dimension {dimension}; expected one row per cluster and value"
-            )
-        sizes = rows.groupby("cohort_value").agg(n=("n", "sum"), clusters=("departure_date", "nunique"))
-        small = sizes.index[(sizes["n"] < min_units) | (sizes["clusters"] < min_clusters)]
-        named = np.where(rows["cohort_value"].isin(small), pool_as, rows["cohort_value"])
-        pooled = (
-            rows.assign(cohort_value=named)
-            .groupby(["cohort_value", "departure_date"], sort=True)[["gain", "n"]]
-            .sum()
-            .reset_index()
-        )
-        for value, part in pooled.groupby("cohort_value", sort=True):
-            estimate = ratio_estimate(part["gain"].to_numpy(), part["n"].to_numpy())
-            effects.append(
-                CohortEffect(
-                    dimension=dimension,
-                    value=str(value),
-                    estimate=estimate,
-                    is_judged=estimate.units >= min_units and estimate.clusters >= min_clusters,
-                    pooled=tuple(sorted(map(str, small))) if value == pool_as else (),
-                )
-            )
-    return tuple(effects)
 
 
 @dataclass(frozen=True, eq=False)
