@@ -186,6 +186,7 @@ class TriggerLabels(_Part):
 
 class Monitoring(_Part):
     served_features_sample: Share = Field(gt=0, le=1)
+    min_group: int = Field(default=10, gt=0)
 
 
 class Triggers(_Part):

@@ -18,6 +18,8 @@ VARIABLES = {
     "RATCHET_LANDING_DIR": "where sources leave their files (default: <home>/landing)",
     "RATCHET_LEDGER_URL": "SQLAlchemy URL of the decision ledger (default: SQLite under <home>)",
     "RATCHET_MLFLOW_URI": "MLflow tracking and registry URI (default: SQLite under <home>)",
+    "RATCHET_MLFLOW_UI": "address of MLflow's pages for a browser, linked from Ratchet's (default: no link)",
+    "RATCHET_DBT_DOCS": "address of the dbt docs for a browser, linked from Ratchet's pages (default: no link)",
     "RATCHET_DUCKDB_MEMORY_MB": "memory of DuckDB before it spills beside its file (default: half of the machine's)",
     "RATCHET_LOCK_WAIT_SECONDS": "how long a process waits for the warehouse (default: 600)",
     "RATCHET_PRELOAD": "1: the scheduler imports the heavy libraries once, for the tasks that it forks",
@@ -102,6 +104,9 @@ class Settings:
     sensor_poll_seconds: float = 2.0
     #: URLs by connection name. They hold passwords: never shown, logged or passed on but to the client itself.
     connections: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: Addresses for a browser, http(s); empty: no link.
+    mlflow_ui: str = ""
+    dbt_docs: str = ""
     #: Of Postgres, with its password; empty on DuckDB.
     warehouse_url: str = field(default="", repr=False)
 
@@ -182,6 +187,15 @@ def _number(env: Mapping[str, str], name: str, default: float, minimum: float) -
     return value
 
 
+def _address(env: Mapping[str, str], name: str) -> str:
+    url = env.get(name, "").strip()
+    if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc):
+        raise SettingsError(
+            f"{name}={url!r} is no address that a browser opens; give http(s)://host/, or unset it"
+        )
+    return url.rstrip("/")
+
+
 def _half_of_memory() -> int:
     """Half of the machine's memory in MB: what DuckDB may take where nobody says otherwise."""
     return max(1000, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2_000_000)
@@ -198,7 +212,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
     """Settings from the environment (or from `env`, for tests).
 
     Raises:
-        SettingsError: a number is not a number or out of range, the warehouse's address is unusable, or the
+        SettingsError: a number is not a number or out of range, an address is unusable, or the
             root holds no loops/.
     """
     env = os.environ if env is None else env
@@ -222,6 +236,8 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         preload=env.get("RATCHET_PRELOAD") == "1",
         threads=int(_number(env, "RATCHET_THREADS", 2, 1)),
         sensor_poll_seconds=_number(env, "RATCHET_SENSOR_POLL_SECONDS", 2.0, 0.1),
+        mlflow_ui=_address(env, "RATCHET_MLFLOW_UI"),
+        dbt_docs=_address(env, "RATCHET_DBT_DOCS"),
         warehouse_url=warehouse_url,
         connections=_connections(env),
     )
