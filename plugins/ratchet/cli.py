@@ -16,6 +16,7 @@ from rich.table import Table
 from ratchet.commands import decision, drill, experiment, explain, ledger, quarantine, snapshot
 from ratchet.commands.approve import approve, reject
 from ratchet.commands.backfill import backfill
+from ratchet.commands.report import report
 from ratchet.commands.rollback import rollback, withdraw
 from ratchet.loop import Loop, LoopFileError, load_loop, load_loops
 from ratchet.settings import Settings, load_settings
@@ -38,6 +39,7 @@ app.add_typer(drill.app, name="drill")
 app.command()(backfill)
 app.command()(approve)
 app.command()(reject)
+app.command()(report)
 app.command()(rollback)
 app.command()(withdraw)
 console = Console()

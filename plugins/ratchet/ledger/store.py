@@ -139,6 +139,12 @@ class Ledger:
         with self._engine.connect() as connection:
             return [_entry(row) for row in connection.execute(query)]
 
+    def rows(self, after: int = 0) -> list[dict[str, Any]]:
+        """Stored rows of every loop behind number `after`, in order: what a reader checks as it goes on reading."""
+        query = sa.select(ENTRIES).where(ENTRIES.c.seq > after).order_by(ENTRIES.c.seq)
+        with self._engine.connect() as connection:
+            return [dict(row._mapping) for row in connection.execute(query)]
+
     def find(self, loop: str, key: str) -> Entry | None:
         """The entry of this key, or None."""
         with self._engine.connect() as connection:

@@ -1,0 +1,97 @@
+"""The page of operations: latency, errors, volume, runs and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ratchet.pages import plots
+from ratchet.pages.links import Links
+from ratchet.pages.parts import (
+    MONITOR,
+    Cell,
+    Page,
+    Panel,
+    Plot,
+    as_of,
+    not_measured,
+    short_days,
+    state_cell,
+    table,
+    told,
+)
+from ratchet.pages.source import Source
+
+
+def operations(source: Source, links: Links) -> Page:
+    """Latency, errors, volume, runs and what they cost."""
+    found = source.summary("monitor_operations")
+    if found is None:
+        return Page("operations", "Operations", (not_measured("Operations", "monitor_operations", MONITOR),))
+    panels = [_trends(found), _serving(found), _runs(found)]
+    return Page("operations", "Operations and cost", tuple(panels), as_of(found))
+
+
+def _trends(found: Mapping[str, Any]) -> Panel:
+    rows = [(t.get("name"), state_cell(t.get("state")), t.get("reason")) for t in found.get("trends") or []]
+    if not rows:
+        return Panel("Jumps and leaks", notes=("None was looked for yet.",))
+    return Panel("Jumps and leaks", tables=(table(("what", "state", "why"), rows),))
+
+
+def _serving(found: Mapping[str, Any]) -> Panel:
+    rows = found.get("days") or []
+    days = short_days([str(r.get("date")) for r in rows])
+    drawn: list[Plot] = []
+
+    def series(key: str, name: str, colour: plots.Colour = "main") -> plots.Series:
+        return plots.Series(name, [r.get(key) for r in rows], colour)
+
+    if rows:
+        drawn = [
+            plots.lines("Predictions", days, [series("volume", "predictions")], from_zero=True),
+            plots.lines(
+                "Latency, ms",
+                days,
+                [series("latency_p95", "95 of 100", "warn"), series("latency_p50", "half")],
+                from_zero=True,
+            ),
+            plots.lines("Error rate", days, [series("error_rate", "errors", "bad")], from_zero=True),
+        ]
+    versions = rows[-1].get("served_versions") if rows else None
+    facts: tuple[tuple[str, Cell], ...] = ()
+    if isinstance(versions, Mapping):
+        facts = (
+            (
+                "served on the last day",
+                Cell(", ".join(f"version {v}: {told(n)}" for v, n in versions.items())),
+            ),
+        )
+    elif versions:
+        facts = (("served on the last day", Cell(", ".join(f"version {v}" for v in versions))),)
+    notes = () if rows else ("No day was served yet.",)
+    return Panel("Serving", facts=facts, plots=tuple(drawn), notes=notes)
+
+
+def _runs(found: Mapping[str, Any]) -> Panel:
+    runs = found.get("runs") or []
+    if not runs:
+        return Panel("Runs and their cost", notes=("No run was measured yet.",))
+    total = sum(float(r.get("cost") or 0) for r in runs)
+    body = [
+        (
+            r.get("run"),
+            r.get("seconds"),
+            r.get("cpu_seconds"),
+            r.get("megabytes"),
+            r.get("rows"),
+            r.get("cost"),
+        )
+        for r in runs[-25:][::-1]
+    ]
+    shown = table(("run", "seconds", "CPU seconds", "MB", "rows", "cost"), body)
+    return Panel(
+        "Runs and their cost",
+        facts=(("together", Cell(f"{told(total)} in {len(runs)} runs")),),
+        tables=(shown,),
+    )

@@ -1,0 +1,98 @@
+"""The page of what users say; groups smaller than k are never shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ratchet.pages import plots
+from ratchet.pages.links import Links
+from ratchet.pages.parts import (
+    MONITOR,
+    Cell,
+    Page,
+    Panel,
+    as_of,
+    limits,
+    not_measured,
+    percent,
+    short_days,
+    state_cell,
+    table,
+    told,
+)
+from ratchet.pages.source import Source
+
+
+def users(source: Source, links: Links) -> Page:
+    """What users say: ratings, complaints, categories, fairness as perceived."""
+    found = source.summary("monitor_users")
+    if found is None:
+        return Page("users", "Users", (not_measured("Users", "monitor_users", MONITOR),))
+    k = max(source.min_group, int(found.get("suppressed_below_k") or 0))
+    is_simulated = bool(found.get("simulated"))
+    panels = [
+        _said(found, k, is_simulated),
+        _categories(found, k, is_simulated),
+        _fairness(found, k, is_simulated),
+    ]
+    who = " The travellers are simulated: these are not opinions of people." if is_simulated else ""
+    return Page("users", "Users", tuple(panels), f"{as_of(found)}{who}".strip())
+
+
+def _said(found: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
+    rows = found.get("days") or []
+    days = short_days([str(r.get("date")) for r in rows])
+    hidden = [int(r.get("n_answers") or 0) < k for r in rows]
+    drawn = []
+    for title, key in (
+        ("Mean rating", "rating_mean"),
+        ("Complaints per unit", "complaint_rate"),
+        ("Share that answers", "response_rate"),
+    ):
+        values = [None if less else r.get(key) for r, less in zip(rows, hidden, strict=True)]
+        if any(value is not None for value in values):
+            drawn.append(
+                plots.lines(title, days, [plots.Series(title, values)], from_zero=key != "rating_mean")
+            )
+    tickets = [None if int(r.get("n_tickets") or 0) < k else r.get("n_tickets") for r in rows]
+    if any(value is not None for value in tickets):
+        drawn.append(plots.columns("Tickets", days, [plots.Series("tickets", tickets)]))
+    notes = (
+        (f"On {sum(hidden)} of {len(rows)} days fewer than {k} answered: left out.",) if any(hidden) else ()
+    )
+    if not rows:
+        notes = ("Nobody was asked yet.",)
+    return Panel("What users say", plots=tuple(drawn), notes=notes, is_simulated=is_simulated)
+
+
+def _categories(found: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
+    body = []
+    for one in found.get("by_category") or []:
+        n = int(one.get("n") or 0)
+        if n < k:
+            body.append((told(one.get("category")), f"fewer than {k}", "", ""))
+        else:
+            body.append(
+                (told(one.get("category")), told(n), percent(one.get("rate"), 2), _trend(one.get("trend")))
+            )
+    notes = () if body else ("No complaint was sorted yet.",)
+    tables = (table(("category", "complaints", "rate", "trend"), body),) if body else ()
+    return Panel("Complaints by category", tables=tables, notes=notes, is_simulated=is_simulated)
+
+
+def _trend(value: Any) -> str:
+    return f"{value:+.4g}" if isinstance(value, float) else told(value)
+
+
+def _fairness(found: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
+    body = []
+    for one in found.get("by_cohort") or []:
+        name, n = f"{one.get('dimension')}={one.get('cohort')}", int(one.get("n") or 0)
+        if n < k:
+            body.append((name, f"fewer than {k}", "", Cell("too small to show", "faint")))
+        else:
+            body.append((name, told(n), limits(one.get("rating_mean"), 2), state_cell(one.get("state"))))
+    notes = () if body else ("Not measured yet.",)
+    tables = (table(("cohort", "answers", "mean rating", "state"), body),) if body else ()
+    return Panel("Fairness as users see it", tables=tables, notes=notes, is_simulated=is_simulated)
