@@ -16,8 +16,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
+from ratchet.loop_alerts import Alerts, NotifyChannel
 from ratchet.loop_governance import Approvals, Holdback, Releases
+from ratchet.loop_measures import Measures
 from ratchet.loop_terms import EvaluationGates, Gates, Training
+from ratchet.loop_triggers import Triggers
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,40}$")
 Name = str
@@ -133,7 +136,7 @@ class Cohorts(_Part):
     min_units: int = Field(gt=0)
     min_clusters: int = Field(gt=1)
     pool_small_as: str
-    without_evidence: Literal["hold", "accept"] = "hold"
+    without_evidence: Literal["hold", "exclude", "accept"] = "hold"
 
 
 class Metrics(_Part):
@@ -161,40 +164,12 @@ class Guardrail(_Part):
         return self
 
 
-class RoutineTrigger(_Part):
-    max_age_days: int = Field(gt=0)
-
-
-class EventTrigger(_Part):
-    log_loss_margin: float = Field(gt=0)
-    window_days: int = Field(gt=1)
-    drift_js_distance: float = Field(gt=0, lt=1)
-    drift_features: int = Field(gt=0)
-    k_of_n_days: tuple[int, int]
-
-
-class UrgentTrigger(_Part):
-    worse_than_constant: bool
-    window_days: int = Field(gt=1)
-
-
-class TriggerLabels(_Part):
-    min_mature_share: Share = Field(gt=0, le=1)
-    min_labelled_share: Share = Field(gt=0, le=1)
-    min_rows: int = Field(gt=0)
-
-
 class Monitoring(_Part):
     served_features_sample: Share = Field(gt=0, le=1)
     min_group: int = Field(default=10, gt=0)
-
-
-class Triggers(_Part):
-    cooldown_days: int = Field(ge=0)
-    routine: RoutineTrigger
-    event: EventTrigger
-    urgent: UrgentTrigger
-    labels: TriggerLabels
+    alerts: Alerts = Alerts()
+    notify: tuple[NotifyChannel, ...] = ()
+    measures: Measures = Measures()
 
 
 class Stage(_Part):
@@ -291,13 +266,31 @@ class Loop(_Part):
             raise ValueError(
                 f"gates.evaluation names {', '.join(unknown)}: name features, or cohort dimensions"
             )
+        alerts = self.monitoring.alerts
+        unknown = sorted(set(alerts.feeds) - set(self.sources)) + sorted(
+            {name for features in alerts.feeds.values() for name in features} - set(self.features.columns)
+        )
+        if unknown:
+            raise ValueError(
+                f"monitoring.alerts.feeds names {', '.join(unknown)}: name sources, and features made of them"
+            )
+        limits = EvaluationGates.model_fields
+        unknown = sorted(
+            key
+            for key in self.triggers.urgent.gate_limits
+            if key not in limits or limits[key].annotation is not float
+        )
+        if unknown:
+            raise ValueError(
+                f"triggers.urgent.gate_limits names {', '.join(unknown)}: name limits of gates.evaluation"
+            )
         top = max(stage.share for stage in self.rollout.stages)
         if top > self.policy.max_challenger_share:
             raise ValueError(
                 f"a rollout stage gives the challenger {top:.0%}, policy.max_challenger_share allows "
                 f"{self.policy.max_challenger_share:.0%}"
             )
-        for action in ("advance", "promote"):
+        for action in ("advance", "promote", "urgent"):
             rule = self.approvals.rule(action)
             if rule is not None and len(self.approvals.people(rule, self.owner.name)) < rule.count:
                 raise ValueError(

@@ -32,13 +32,16 @@ class Approvals(_Part):
 
     advance: Literal["automatic"] | ApprovalRule = "automatic"
     promote: Literal["automatic"] | ApprovalRule
+    urgent: Literal["automatic"] | ApprovalRule | None = None
     roll_back: Literal["automatic"]
     bootstrap: Literal["owner"]
     roles: dict[str, tuple[str, ...]] = {}
 
     def rule(self, action: str) -> ApprovalRule | None:
         """What `action` needs, or None: it is automatic."""
-        declared = {"advance": self.advance, "promote": self.promote}.get(action, "automatic")
+        declared = {"advance": self.advance, "promote": self.promote, "urgent": self.urgent}.get(
+            action, "automatic"
+        )
         return declared if isinstance(declared, ApprovalRule) else None
 
     def people(self, rule: ApprovalRule, owner: str) -> tuple[str, ...]:
@@ -51,14 +54,18 @@ class Approvals(_Part):
     @property
     def most_people(self) -> int:
         """The largest number of approvals that one decision may need."""
-        return max((rule.count for rule in map(self.rule, ("advance", "promote")) if rule), default=0)
+        return max(
+            (rule.count for rule in map(self.rule, ("advance", "promote", "urgent")) if rule), default=0
+        )
 
     @model_validator(mode="after")
     def _roles(self) -> Approvals:
         for role, members in self.roles.items():
             if role == "owner" or not members:
                 raise ValueError(f"role {role!r}: name its members; `owner` is the loop's owner already")
-        names = [name for rule in map(self.rule, ("advance", "promote")) if rule for name in rule.by]
+        names = [
+            name for rule in map(self.rule, ("advance", "promote", "urgent")) if rule for name in rule.by
+        ]
         names += [name for members in self.roles.values() for name in members]
         bad = sorted({name for name in names if not 0 < len(name.strip()) <= LONGEST_NAME})
         if bad:

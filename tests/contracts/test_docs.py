@@ -27,6 +27,10 @@ FREE_KEYS = {
     "invariant": "<feature>",
     "monotone": "<feature>",
     "groups": "<group>",
+    "feeds": "<source>",
+    "hours_to_fix": "<kind>",
+    "owners": "<kind>",
+    "gate_limits": "<gate>",
     "must": "<measure>",
     "utility": "<measure>",
 }
