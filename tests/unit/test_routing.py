@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
 
+from ratchet.experiment.admission import Admission
 from ratchet.experiment.assignment import assign
-from ratchet.scoring.routing import Routing, RoutingError, read_routing, write_routing
+from ratchet.scoring.routing import KeptVersion, Routing, RoutingError, read_routing, write_routing
 from ratchet.settings import Settings, load_settings
 
 TRIAL = Routing(
@@ -36,8 +37,19 @@ def settings(tmp_path: Path) -> Settings:
     return replace(load_settings({}), home=tmp_path)
 
 
+ADMISSION = Admission.of({"origin": ["JFK"]}, {"origin=LGA": "too few"}, date(2013, 5, 21))
+
+
 @pytest.mark.parametrize(
-    "routing", [TRIAL, PLAIN, HELD, replace(TRIAL, stage="shadow", share=0.0), replace(TRIAL, share=0.5)]
+    "routing",
+    [
+        replace(TRIAL, admission=ADMISSION, kept=(KeptVersion(3, "c" * 64, ADMISSION),)),
+        TRIAL,
+        PLAIN,
+        HELD,
+        replace(TRIAL, stage="shadow", share=0.0),
+        replace(TRIAL, share=0.5),
+    ],
 )
 def test_what_is_written_is_read(settings: Settings, routing: Routing) -> None:
     write_routing(settings, routing)

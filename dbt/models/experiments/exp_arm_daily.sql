@@ -44,6 +44,11 @@ served as (
         reactions.sum_rating_squared,
         reactions.n_tickets,
         case
+            -- What a loop keeps from the challenger may have the champion, or one before it.
+            when
+                predictions.arm = 'excluded'
+                and predictions.model_version <> experiments.challenger_version
+                then 0
             when
                 predictions.model_version
                 = case

@@ -38,6 +38,7 @@ paired as (
         champion_scores.departure_date,
         champion_scores.origin,
         champion_scores.carrier,
+        case when champion_scores.arm = 'excluded' then 1 else 0 end as is_excluded,
         case
             when champion_scores.log_loss is not null and challenger_scores.log_loss is not null then 1
             else 0
@@ -88,6 +89,10 @@ summed as (
         {{ exact_sum('case when is_scored = 1 then score_champion end') }} as sum_score_champion,
         {{ exact_sum('case when is_scored = 1 then score_challenger end') }} as sum_score_challenger
     from cohorts
+    -- Excluded units are no part of the whole; their own cohort goes on being compared, so that it may be released.
+    where
+        cohort_dimension <> 'all'
+        or is_excluded = 0
     group by loop, experiment_id, departure_date, cohort_dimension, cohort_value
 )
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ratchet.experiment.admission import first_admission
 from ratchet.ledger.approvals import standing
 from ratchet.ledger.chain import Entry, canonical
 
@@ -49,6 +50,9 @@ def applied(before: Sequence[Entry], entry: Entry) -> list[str]:
     for name in ("action", "experiment_id", "champion_version", "challenger_version"):
         if name in data and name in told and data[name] != told[name]:
             found.append(f"{name}: {data[name]} was carried out, {told[name]} was decided")
+    judged = decision.payload.get("evidence", {}).get("admission")
+    if data["action"] in ("promote", "exclude") and data.get("admission") != judged:
+        found.append("the cohorts that it admits are not the decision's")
     if data["action"] == "advance" and data["stage_index"] != told["stage_index"] + 1:
         found.append(f"stage {data['stage_index']} does not follow stage {told['stage_index']}")
     return found
@@ -74,6 +78,15 @@ def offered(before: Sequence[Entry], entry: Entry) -> list[str]:
                 found.append(f"{name} is not the training's")
     if entry.kind == "rollout_started" and not data["terms"].get("guardrails"):
         found.append("its terms have no guardrail")
+    if data.get("admission") is not None and evaluation.payload.get("terms"):
+        terms = evaluation.payload["terms"]
+        admission = first_admission(
+            evaluation.payload["gates"],
+            terms["cohorts"]["dimensions"],
+            dict(terms["features"]["categorical"]),
+        )
+        if admission.to_json() != data["admission"]:
+            found.append("the cohorts that it admits are not those that its evaluation judged")
     return found
 
 

@@ -132,6 +132,18 @@ def cohorts(told: Mapping[str, Any]) -> Section:
     return Section("Cohorts", ("cohort", "gain per unit", "units", "clusters", ""), tuple(rows))
 
 
+def admission(told: Mapping[str, Any]) -> Section:
+    """Cohorts that the challenger does not serve: why, and what is known of each by now."""
+    known = told.get("cohorts_left_out", {})
+    out = dict.fromkeys(known, "") | dict((told.get("admission") or {}).get("excluded", {}))
+    rows = [
+        (name, why, interval(known.get(name, {})), number(known.get(name, {}).get("units")),
+         "enough evidence by now" if known.get(name, {}).get("is_enough") else "not enough evidence")
+        for name, why in sorted(out.items())
+    ]  # fmt: skip
+    return Section("Cohorts left out", ("cohort", "why", "gain per unit", "units", ""), tuple(rows))
+
+
 def e_values(told: Mapping[str, Any]) -> Section:
     """The harm processes: the evidence that it is worse, and from where on it is rolled back."""
     rows = [

@@ -16,7 +16,8 @@ from ratchet.evaluation.gates import judge, reasons_of
 from ratchet.experiment.holdback import judge_holdback_day
 from ratchet.experiment.state import Verdict
 from ratchet.experiment.verdict import judge_day
-from ratchet.ledger.state import Holdback, LoopState, Rollout
+from ratchet.ledger.state import LoopState
+from ratchet.ledger.trials import Holdback, Rollout
 from ratchet.loop import Loop
 from ratchet.monitoring.health import Health
 from ratchet.triggers.policy import TriggerDecision, TriggerHistory, decide_retrain
@@ -68,12 +69,12 @@ def _built(declared: Any, value: Any, path: str) -> Any:
 def judge_look(loop: Loop, rollout: Rollout | Holdback, sums: Sums, day: date) -> Verdict:
     """The verdict of one day of a rollout, or of the holdback after one.
 
-    While an earlier decision waits to be carried out, only harm is answered.
+    While an earlier decision waits to be carried out, only harm is answered (to all, or to a cohort that is taken out).
     """
     frames = sums.frames(rollout.experiment_id)
     look = judge_day if isinstance(rollout, Rollout) else judge_holdback_day
     verdict = look(loop, rollout.trial, frames.pop("paired"), frames.pop("arms"), day, **frames)
-    if rollout.undone is not None and verdict.action != "roll_back":
+    if rollout.undone is not None and verdict.action not in ("roll_back", "exclude"):
         reasons = ("an earlier decision waits to be carried out", *verdict.reasons)
         return Verdict("hold", reasons, verdict.evidence, verdict.looks)
     return verdict

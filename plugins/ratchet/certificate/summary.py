@@ -19,6 +19,7 @@ GOOD = ("promote", "advance", "pass", "approve", "durable", "none")
 #: Parts of a look's evidence that have a table of their own.
 SHOWN_APART = (
     "primary", "tests", "guardrails", "cohorts", "integrity", "e_values", "stage_days", "stage_mature_days",
+    "admission", "cohorts_left_out",
 )  # fmt: skip
 BAD = ("roll_back", "refuse", "reject", "timeout", "block", "failed")
 
@@ -152,6 +153,7 @@ def _look(entries: Sequence[Entry], entry: Entry) -> list[Section]:
         evidence.guardrails(told),
         evidence.e_values(told),
         evidence.cohorts(told),
+        evidence.admission(told),
         evidence.exposure(told),
         evidence.rest(told, known=SHOWN_APART),
         evidence.terms(offer),

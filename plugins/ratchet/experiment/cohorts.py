@@ -27,6 +27,11 @@ class Cohort:
         """`dimension=value`."""
         return f"{self.dimension}={self.value}"
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """`dimension=value` of each value that it is put together from."""
+        return tuple(f"{self.dimension}={value}" for value in self.pooled or (self.value,))
+
 
 def pooled_cohorts(
     keys: Sequence[tuple[str, ...]],
@@ -37,12 +42,13 @@ def pooled_cohorts(
     min_units: int,
     min_clusters: int,
     pool_as: str,
+    may_borrow: bool = True,
 ) -> tuple[Cohort, ...]:
     """The cohorts of each dimension from arrays of `keys` (dimension, value) by clusters, small ones pooled.
 
     A value with fewer than `min_units` units or `min_clusters` clusters is judged in the pool only. A pool that is
-    too small takes in the smallest of the others, which is judged on its own as well; one that is still too small
-    is returned with `is_judged` false. A dimension without a unit has no cohort.
+    too small takes in the smallest of the others, which is judged on its own as well, if it `may_borrow`; one that is
+    still too small is returned with `is_judged` false. A dimension without a unit has no cohort.
     """
     found: list[Cohort] = []
     for dimension in dimensions:
@@ -55,7 +61,7 @@ def pooled_cohorts(
         if not small:
             continue
         is_judged = _is_enough(counts[small].sum(axis=0), min_units, min_clusters)
-        if not is_judged and large:
+        if not is_judged and large and may_borrow:
             small = [*small, min(large, key=lambda i: (sizes[i], keys[i]))]
             is_judged = _is_enough(counts[small].sum(axis=0), min_units, min_clusters)
         names = tuple(sorted(keys[i][1] for i in small))

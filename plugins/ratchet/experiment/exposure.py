@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ratchet.experiment.admission import EXCLUDED
 from ratchet.experiment.assignment import WEIGHT_TOTAL, arm_weights
 from ratchet.experiment.evalue import e_bh, either, symmetric
 from ratchet.experiment.paired import plain
@@ -35,7 +36,7 @@ def check_exposure(
     evidence: dict[str, Any],
 ) -> list[str]:
     """Findings; adds to `evidence`. `shares` has the challenger's planned share of each day, None for no plan."""
-    strays = _strays(sums)
+    strays = _strays(sums, state) + _not_excluded(sums, state, evidence)
     if strays:
         return strays
     findings = _arms_present(state, sums, shares)
@@ -47,13 +48,14 @@ def check_exposure(
     return findings
 
 
-def _strays(sums: Sums) -> list[str]:
+def _strays(sums: Sums, state: RolloutState) -> list[str]:
     found = []
+    known = ARMS if state.admission is None else (*ARMS, EXCLUDED)
     for table, cells in (("exp_arm_daily", sums.arms), ("exp_exposure_daily", sums.exposure)):
         named = sorted(
             {key[-1] for key, n in zip(cells.keys, cells.columns["n_units"], strict=True) if n.sum()}
         )
-        stray = [arm for arm in named if arm not in ARMS]
+        stray = [arm for arm in named if arm not in known]
         if stray:
             found.append(f"{table} has units in arm {', '.join(stray)}, which no stage has")
     units = np.stack([_units(sums.arms, arm) for arm in ARMS])
@@ -61,6 +63,29 @@ def _strays(sums: Sums) -> list[str]:
     apart = int((units != exposed).any(axis=0).sum())
     if apart:
         found.append(f"exp_exposure_daily and exp_arm_daily count other units on {apart} of {sums.days} days")
+    return found
+
+
+def _not_excluded(sums: Sums, state: RolloutState, evidence: dict[str, Any]) -> list[str]:
+    """A cohort that is not admitted has no unit in any arm, from the first day on which that is so."""
+    admission = state.admission
+    if admission is None:
+        return []
+    first = 0 if admission.since is None else max(0, sums.index_of(admission.since))
+    found, apart = [], 0.0
+    for cohort in sorted({key[:2] for key in sums.exposure.keys} - {EVERYONE}):
+        if admission.allows(*cohort):
+            continue
+        apart += float(_units(sums.exposure, *cohort, EXCLUDED)[first:].sum())
+        inside = {arm: int(_units(sums.exposure, *cohort, arm)[first:].sum()) for arm in ARMS}
+        if any(inside.values()):
+            found.append(
+                f"cohort {'='.join(cohort)} is excluded since {sums.date_at(first)}, and has units in arms: {inside}"
+            )
+    evidence["excluded_units"] = {
+        "of_excluded_cohorts": int(apart),
+        "all": int(sums.arms.of("n_units", EXCLUDED)[first:].sum()),
+    }
     return found
 
 

@@ -8,10 +8,12 @@ and the metric is a rate, the exact e-process of two rates stands alone.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ratchet.experiment.admission import Admission
 from ratchet.experiment.cohorts import Cohort, pooled_cohorts
 from ratchet.experiment.evalue import e_bh, symmetric
 from ratchet.experiment.looks import Looking
@@ -22,16 +24,8 @@ from ratchet.experiment.sums import Sums
 if TYPE_CHECKING:
     from ratchet.loop import Loop
 
+Array = NDArray[np.float64]
 FEWEST_HARM_CLUSTERS = 4  # below, a t test has hardly a tail to look at
-
-
-def harm_reasons(looking: Looking, sums: Sums, gain: Effect, gains: tuple[Cohort, ...]) -> list[str]:
-    """Reasons to roll back; `looking` takes the looks and the evidence."""
-    return [
-        *primary_harm(looking, gain),
-        *guardrail_harm(looking, sums),
-        *cohort_harm(looking, gains),
-    ]
 
 
 def primary_harm(looking: Looking, gain: Effect) -> list[str]:
@@ -89,8 +83,48 @@ def _asked(
     return found
 
 
-def cohorts_of(loop: Loop, sums: Sums, *, are_paired: bool = True) -> tuple[Cohort, ...]:
+def cohorts_of(
+    loop: Loop, sums: Sums, *, are_paired: bool = True, admission: Admission | None = None
+) -> tuple[Cohort, ...]:
     """Gains of the primary metric by cohort over the mature days: paired, or between arms where paired would be wrong.
+
+    Only values that `admission` admits are judged, alone or in a pool; a large cohort in the pool is then no evidence
+    for the small ones.
+    """
+    keys, counts, gains = _by_value(loop, sums, are_paired=are_paired)
+    kept = [i for i, key in enumerate(keys) if admission is None or admission.allows(key[0], key[1])]
+    return pooled_cohorts(
+        [keys[i] for i in kept],
+        counts[kept],
+        gains[kept],
+        loop.cohorts.dimensions,
+        min_units=loop.cohorts.min_units,
+        min_clusters=loop.cohorts.min_clusters,
+        pool_as=loop.cohorts.pool_small_as,
+        may_borrow=admission is None,
+    )
+
+
+def left_out(
+    loop: Loop, sums: Sums, admission: Admission, *, are_paired: bool = True
+) -> dict[str, dict[str, Any]]:
+    """What is known by now of each cohort that is not admitted: for whoever thinks of releasing it."""
+    keys, counts, gains = _by_value(loop, sums, are_paired=are_paired)
+    return {
+        "=".join(key): {
+            **ratio_estimate(gains[i], counts[i]).evidence(loop.rollout.rollback_alpha),
+            "is_enough": bool(
+                counts[i].sum() >= loop.cohorts.min_units
+                and (counts[i] > 0).sum() >= loop.cohorts.min_clusters
+            ),
+        }
+        for i, key in enumerate(keys)
+        if key[0] in loop.cohorts.dimensions and not admission.allows(key[0], key[1])
+    }
+
+
+def _by_value(loop: Loop, sums: Sums, *, are_paired: bool) -> tuple[list[tuple[str, ...]], Array, Array]:
+    """Keys (dimension, value), and counts and gains of the mature days, keys by days.
 
     Between arms a day's count is n1 n0 / (n1 + n0), and its gain the difference of the arms' means times that.
     """
@@ -112,19 +146,11 @@ def cohorts_of(loop: Loop, sums: Sums, *, are_paired: bool = True) -> tuple[Coho
         used = (n1 > 0) & (n0 > 0)
         counts = np.divide(n1 * n0, n1 + n0, out=np.zeros_like(n1), where=used)
         gains = np.where(used, y0 * n1 - y1 * n0, 0.0) / np.where(used, n1 + n0, 1.0)
-    return pooled_cohorts(
-        keys,
-        counts,
-        gains,
-        loop.cohorts.dimensions,
-        min_units=loop.cohorts.min_units,
-        min_clusters=loop.cohorts.min_clusters,
-        pool_as=loop.cohorts.pool_small_as,
-    )
+    return keys, counts, gains
 
 
-def cohort_harm(looking: Looking, cohorts: tuple[Cohort, ...]) -> list[str]:
-    """Reasons for each cohort that is worse by more than the cohort margin: e-BH over the judged cohorts.
+def cohort_harm(looking: Looking, cohorts: tuple[Cohort, ...]) -> list[tuple[Cohort, str]]:
+    """Each cohort that is worse by more than the cohort margin, with the reason: e-BH over the judged cohorts.
 
     The value of an e-process at the look, not its maximum, is what e-BH may take.
     """
@@ -149,8 +175,11 @@ def cohort_harm(looking: Looking, cohorts: tuple[Cohort, ...]) -> list[str]:
     looking.evidence["cohort_test"] = {"judged": len(judged), "alpha": alpha, "margin": margin}
     rejected = e_bh([log_e[i] for i in judged], alpha)
     return [
-        f"cohort {cohorts[i].name} is worse by {-estimates[i].value:.4f}, beyond the cohort margin {margin}: log "
-        f"e-value {log_e[i]:.2f} after {estimates[i].clusters} clusters ({len(judged)} cohorts judged)"
+        (
+            cohorts[i],
+            f"cohort {cohorts[i].name} is worse by {-estimates[i].value:.4f}, beyond the cohort margin {margin}: log "
+            f"e-value {log_e[i]:.2f} after {estimates[i].clusters} clusters ({len(judged)} cohorts judged)",
+        )
         for i, is_out in zip(judged, rejected, strict=True)
         if is_out
     ]

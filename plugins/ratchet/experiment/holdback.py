@@ -79,7 +79,8 @@ def judge_holdback_day(
     }
     harm = primary_harm(looking, effect)
     harm += guardrail_harm(looking, sums, are_paired=are_paired)
-    harm += cohort_harm(looking, cohorts_of(loop, sums, are_paired=are_paired))
+    cohorts = cohorts_of(loop, sums, are_paired=are_paired, admission=state.admission)
+    harm += [reason for _, reason in cohort_harm(looking, cohorts)]
     evidence["gain"] = _gain(loop, sums, are_paired=are_paired)
     if harm:
         return Verdict("roll_back", tuple(harm), evidence, looking.looks)

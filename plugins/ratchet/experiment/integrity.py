@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ratchet.experiment.admission import EXCLUDED
 from ratchet.experiment.exposure import check_exposure
 from ratchet.experiment.paired import arm_difference
 from ratchet.experiment.state import RolloutState
@@ -109,7 +110,8 @@ def _constant_challenger(paired: Cells) -> list[str]:
 
 
 def _unpaired(sums: Sums, evidence: Evidence) -> list[str]:
-    served = float(sums.arms.columns["n_units"].sum())
+    # Units that the champion keeps for their cohort's sake are in no arm, and in no pair of the whole.
+    served = float(sums.arms.columns["n_units"].sum() - sums.arms.of("n_units", EXCLUDED).sum())
     paired = float(sums.paired.of("n_units", *EVERYONE).sum())
     share = paired / served if served else 0.0
     evidence["paired_share"] = share

@@ -8,7 +8,9 @@ from datetime import date
 from types import MappingProxyType
 from typing import Any, Literal
 
-Action = Literal["advance", "hold", "roll_back", "promote", "inconclusive"]
+from ratchet.experiment.admission import Admission
+
+Action = Literal["advance", "hold", "roll_back", "promote", "inconclusive", "exclude"]
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,15 @@ class RolloutState:
     stage_name: str
     stage_starts: tuple[date, ...]
     looks: Mapping[str, tuple[Look, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    admission: Admission | None = None
+    """The cohorts that the challenger may serve, where the loop excludes others; None: it may serve all."""
 
     @classmethod
-    def begin(cls, experiment_id: str, started_on: date, first_stage: str) -> RolloutState:
+    def begin(
+        cls, experiment_id: str, started_on: date, first_stage: str, admission: Admission | None = None
+    ) -> RolloutState:
         """The state of a rollout whose first departure date is `started_on`, in its first stage."""
-        return cls(experiment_id, started_on, 0, first_stage, (started_on,))
+        return cls(experiment_id, started_on, 0, first_stage, (started_on,), admission=admission)
 
     @property
     def stage_started_on(self) -> date:
@@ -82,6 +88,7 @@ class RolloutState:
                 test: [[k.day.isoformat(), k.fraction, k.z, k.is_crossed] for k in looks]
                 for test, looks in sorted(self.looks.items())
             },
+            "admission": None if self.admission is None else self.admission.to_json(),
         }
 
     @classmethod
@@ -91,7 +98,9 @@ class RolloutState:
         Raises:
             KeyError, ValueError: a key is missing or a date is malformed.
         """
+        admission = content.get("admission")
         return cls(
+            admission=None if admission is None else Admission.from_json(admission),
             experiment_id=str(content["experiment_id"]),
             started_on=date.fromisoformat(content["started_on"]),
             stage_index=int(content["stage_index"]),

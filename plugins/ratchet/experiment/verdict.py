@@ -3,7 +3,8 @@
 `judge_day` answers in a fixed order: (1) exposure not as planned: hold; (2) harm: roll back; (3) the last
 stage, boundary crossed and every guardrail proven not worse than its margin: promote; (4) horizon used up:
 inconclusive; (5) stage not long enough, or not the time to promote: hold; (6) else advance. Whatever can't be
-judged holds. Effects are oriented so that positive is better for the challenger.
+judged holds. Where the loop excludes cohorts, harm to one of them alone takes it out of the rollout: exclude.
+Effects are oriented so that positive is better for the challenger.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ratchet.experiment.admission import Admission
 from ratchet.experiment.cohorts import Cohort
-from ratchet.experiment.harm import cohorts_of, harm_reasons
+from ratchet.experiment.harm import cohort_harm, cohorts_of, guardrail_harm, left_out, primary_harm
 from ratchet.experiment.integrity import Shares, check_integrity
 from ratchet.experiment.looks import Looking
 from ratchet.experiment.metrics import Effect, information, primary_effect
@@ -77,8 +79,17 @@ def _judge_effects(looking: Looking, sums: Sums) -> Verdict:
         "information_fraction": fraction,
     }
     evidence["plan"] = outlook(loop, gain)
-    cohorts = cohorts_of(loop, sums)
-    harm = harm_reasons(looking, sums, effect, cohorts)
+    admission = state.admission
+    cohorts = cohorts_of(loop, sums, admission=admission)
+    harm = [*primary_harm(looking, effect), *guardrail_harm(looking, sums)]
+    worse = cohort_harm(looking, cohorts)
+    if admission is not None:
+        evidence["cohorts_left_out"] = left_out(loop, sums, admission)
+        left = admission.without({name: why for cohort, why in worse for name in cohort.names})
+        if worse and not harm and left.is_possible:
+            evidence["admission"] = left.to_json()
+            return Verdict("exclude", tuple(why for _, why in worse), evidence, looking.looks)
+    harm += [why for _, why in worse]
     if harm:
         return Verdict("roll_back", tuple(harm), evidence, looking.looks)
 
@@ -105,6 +116,11 @@ def _judge_effects(looking: Looking, sums: Sums) -> Verdict:
             unsigned = evidence["needs_signature_for"]
             if unsigned:
                 proof.append(f"without enough evidence, to be signed for: {', '.join(unsigned)}")
+            if admission is not None:
+                final = _admitted(admission, cohorts, evidence)
+                evidence["admission"] = final.to_json()
+                if final.excluded:
+                    proof.append(f"the champion keeps {', '.join(name for name, _ in final.excluded)}")
             return Verdict("promote", tuple(proof), evidence, looking.looks)
         waits = open_points
     spent = _horizon_reason(loop, state, fraction, clusters, looking.day)
@@ -128,6 +144,11 @@ def _contradictions(loop: Loop, state: RolloutState, day: date) -> list[str]:
     found = []
     if not loop.guardrails:
         found.append("the loop file declares no guardrail: a rollout without one is not judged")
+    if (loop.cohorts.without_evidence == "exclude") != (state.admission is not None):
+        found.append(
+            f"cohorts.without_evidence is {loop.cohorts.without_evidence}, and the rollout "
+            f"{'names no' if state.admission is None else 'names'} cohorts that it may serve"
+        )
     if loop.prediction.influences_outcome and any(rail.kind == "paired" for rail in loop.guardrails):
         found.append("predictions of this loop influence the outcome: a paired comparison would be wrong")
     if not 0 <= state.stage_index < len(stages) or stages[state.stage_index].name != state.stage_name:
@@ -213,7 +234,7 @@ def _unjudged_cohorts(loop: Loop, cohorts: tuple[Cohort, ...], evidence: dict[st
     absent = [
         dimension
         for dimension in loop.cohorts.dimensions
-        if not any(cohort.dimension == dimension for cohort in cohorts)
+        if not any(cohort.dimension == dimension and _has_a_say(loop, cohort, without) for cohort in cohorts)
     ]
     evidence["cohorts_without_evidence"] = without
     evidence["needs_signature_for"] = without if loop.cohorts.without_evidence == "accept" else []
@@ -226,6 +247,32 @@ def _unjudged_cohorts(loop: Loop, cohorts: tuple[Cohort, ...], evidence: dict[st
             if cohort.name in without
         ]
     return waits
+
+
+def _has_a_say(loop: Loop, cohort: Cohort, without: list[str]) -> bool:
+    """Whether a cohort stands for its dimension: one that is to be excluded does not."""
+    return loop.cohorts.without_evidence != "exclude" or cohort.name not in without
+
+
+def _admitted(admission: Admission, cohorts: tuple[Cohort, ...], evidence: dict[str, Any]) -> Admission:
+    """What a promotion may serve: of what was admitted, the cohorts that this rollout has judged."""
+    judged = {
+        name for cohort in cohorts if evidence["cohorts"][cohort.name]["judged"] for name in cohort.names
+    }
+    sizes = {name: cohort for cohort in cohorts for name in cohort.names}
+    gone = {}
+    for dimension, values in admission.by_dimension:
+        for name in (f"{dimension}={value}" for value in values):
+            if name in judged:
+                continue
+            gone[name] = "not enough evidence in the rollout: no mature unit"
+            if name in sizes:
+                counts = sizes[name].counts
+                gone[name] = (
+                    f"not enough evidence in the rollout: {counts.sum():.0f} units, {int((counts > 0).sum())} "
+                    f"clusters as {sizes[name].name}"
+                )
+    return admission.without(gone)
 
 
 def _last_day(loop: Loop, state: RolloutState) -> date:

@@ -14,6 +14,7 @@ kinds of entry and what each does to the state:
 - `holdback_decision`  one daily look at a holdback: hold, roll_back or end
 - `holdback_applied`   that decision took effect
 - `rollback`           someone put a former champion back; the version that served is withdrawn, a trial ends
+- `cohort_released`    someone let an excluded cohort have what serves the others
 - `withdrawn`          a version may never serve again; its trial or holdback ends
 - `request_closed`     someone closed the open request by hand, with a reason
 - `approval`, `approval_asked`   answers to a decision, and who was asked (`ratchet.ledger.approvals`)
@@ -27,70 +28,16 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, TypeVar
 
+from ratchet.experiment.admission import Admission
 from ratchet.experiment.state import Look, RolloutState, Verdict
 from ratchet.ledger.chain import Entry
+from ratchet.ledger.trials import Holdback, Kept, Request, Rollout
 
 #: What a state follows from; the other kinds are evidence.
 STATE_KINDS = (
     "bootstrap", "trigger", "evaluation", "rollout_started", "rollout_decision", "rollout_applied", "holdback_decision",
-    "holdback_applied", "rollback", "withdrawn", "request_closed", "approval",
+    "holdback_applied", "rollback", "withdrawn", "request_closed", "approval", "cohort_released",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Request:
-    """An open retrain request."""
-
-    key: str
-    tier: str
-    reason: str
-    as_of: datetime
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """A running rollout, as its entries left it. `trial` is what the next look is judged with."""
-
-    champion_version: int
-    challenger_version: int
-    started_as_of: datetime
-    trial: RolloutState
-    last_day: date | None = None
-    undone: str | None = None
-    """Key of a decision that is not carried out yet; nothing further is judged before it is."""
-
-    @property
-    def experiment_id(self) -> str:
-        return self.trial.experiment_id
-
-
-@dataclass(frozen=True)
-class Holdback:
-    """The share that the previous champion keeps after a promotion, beside an equally large arm of the new one.
-
-    The experiment's roles: the previous champion is its champion (arm control), the promoted version its challenger.
-    """
-
-    previous_version: int
-    promoted_version: int
-    share: float
-    days: int
-    started_as_of: datetime
-    trial: RolloutState
-    last_day: date | None = None
-    undone: str | None = None
-
-    @property
-    def experiment_id(self) -> str:
-        return self.trial.experiment_id
-
-    @property
-    def champion_version(self) -> int:
-        return self.previous_version
-
-    @property
-    def challenger_version(self) -> int:
-        return self.promoted_version
 
 
 @dataclass(frozen=True)
@@ -112,6 +59,8 @@ class LoopState:
     promoted_versions: tuple[int, ...] = ()
     withdrawn_versions: tuple[int, ...] = ()
     """Never a baseline, never a target, never offered again."""
+    kept: tuple[Kept, ...] = ()
+    """Versions that still serve cohorts which a promotion excluded, the oldest first: the first that applies serves."""
 
     def targets(self) -> tuple[int, ...]:
         """Versions that a rollback may go to, the last promoted first."""
@@ -143,8 +92,9 @@ def _serving(state: LoopState) -> tuple[Any, ...]:
     rollout, holdback = state.rollout, state.holdback
     return (
         state.champion_version,
-        rollout and (rollout.experiment_id, rollout.trial.stage_index),
+        rollout and (rollout.experiment_id, rollout.trial.stage_index, rollout.trial.admission),
         holdback and holdback.experiment_id,
+        state.kept,
     )
 
 
@@ -173,7 +123,9 @@ def _apply(state: LoopState, entry: Entry) -> LoopState:
         case "rollout_started" if (
             state.rollout is None and int(data["challenger_version"]) not in state.withdrawn_versions
         ):
-            trial = RolloutState.begin(data["experiment_id"], as_of.date(), data["stage"])
+            trial = RolloutState.begin(
+                data["experiment_id"], as_of.date(), data["stage"], _admission(data, as_of.date())
+            )
             rollout = Rollout(int(data["champion_version"]), int(data["challenger_version"]), as_of, trial)
             # A refused candidate did not refresh the model; one on trial counts as trained.
             return replace(state, rollout=rollout, holdback=None, request=None, last_trained_as_of=as_of)
@@ -189,7 +141,11 @@ def _apply(state: LoopState, entry: Entry) -> LoopState:
             return _returned(state, int(data["to"]), as_of) if data["to"] in state.targets() else state
         case "rollback" if data["from"] == state.champion_version and data["to"] in state.targets():
             return _returned(state, int(data["to"]), as_of)
-        case "withdrawn" if data["version"] != state.champion_version:
+        case "cohort_released":
+            return _released(state, str(data["cohort"]), as_of.date())
+        case "withdrawn" if data["version"] != state.champion_version and data["version"] not in [
+            k.version for k in state.kept
+        ]:
             return _withdrawn(state, int(data["version"]))
         case _:
             return state
@@ -218,13 +174,17 @@ def _applied(state: LoopState, rollout: Rollout, data: dict[str, Any], as_of: da
                 champion_version=rollout.challenger_version,
                 champion_since=as_of,
                 rollout=None,
-                holdback=_begun(rollout, data.get("holdback"), as_of),
+                holdback=_begun(rollout, data, as_of),
+                kept=(*state.kept, *_kept(rollout, data, as_of.date())),
                 promoted_versions=(*state.promoted_versions, rollout.challenger_version),
             )
         case "roll_back" | "inconclusive" | "reject":
             return replace(
                 state, rollout=None, retired_versions=(*state.retired_versions, rollout.challenger_version)
             )
+        case "exclude":
+            trial = replace(rollout.trial, admission=_admission(data, as_of.date()))
+            return replace(state, rollout=replace(rollout, trial=trial))
         case "advance":
             trial = rollout.trial.in_stage(int(data["stage_index"]), data["stage"], as_of.date())
             return replace(state, rollout=replace(rollout, trial=trial))
@@ -232,12 +192,45 @@ def _applied(state: LoopState, rollout: Rollout, data: dict[str, Any], as_of: da
             return replace(state, rollout=rollout)
 
 
-def _begun(rollout: Rollout, terms: dict[str, Any] | None, as_of: datetime) -> Holdback | None:
+def _admission(data: dict[str, Any], since: date) -> Admission | None:
+    """What the entry says that a challenger may serve, from `since` on."""
+    told = data.get("admission")
+    return None if told is None else replace(Admission.from_json(told), since=since)
+
+
+def _kept(rollout: Rollout, data: dict[str, Any], since: date) -> tuple[Kept, ...]:
+    admission = _admission(data, since)
+    if admission is None or not admission.excluded:
+        return ()
+    return (Kept(rollout.champion_version, rollout.challenger_version, admission),)
+
+
+def _released(state: LoopState, cohort: str, since: date) -> LoopState:
+    """The cohort is admitted wherever it was excluded; who excludes nothing more keeps nothing."""
+
+    def again(trial: RolloutState) -> RolloutState:
+        admission = trial.admission
+        return trial if admission is None else replace(trial, admission=admission.released(cohort, since))
+
+    kept = tuple(replace(own, admission=own.admission.released(cohort, since)) for own in state.kept)
+    rollout, holdback = state.rollout, state.holdback
+    return replace(
+        state,
+        kept=tuple(own for own in kept if own.admission.excluded),
+        rollout=None if rollout is None else replace(rollout, trial=again(rollout.trial)),
+        holdback=None if holdback is None else replace(holdback, trial=again(holdback.trial)),
+    )
+
+
+def _begun(rollout: Rollout, data: dict[str, Any], as_of: datetime) -> Holdback | None:
+    terms = data.get("holdback")
     if terms is None:
         return None
     return Holdback(
         rollout.champion_version, rollout.challenger_version, float(terms["share"]), int(terms["days"]), as_of,
-        RolloutState.begin(terms["experiment_id"], as_of.date(), "holdback"),
+        RolloutState.begin(
+            terms["experiment_id"], as_of.date(), "holdback", _admission(data, as_of.date())
+        ),
     )  # fmt: skip
 
 
@@ -247,8 +240,11 @@ def _returned(state: LoopState, version: int, as_of: datetime) -> LoopState:
     if state.rollout is not None:
         retired = (*retired, state.rollout.challenger_version)
     withdrawn = (*state.withdrawn_versions, *([state.champion_version] if state.champion_version else []))
+    # What promotions up to that version kept stays kept; what later ones excluded has that version, like the rest.
+    known = state.promoted_versions[: state.promoted_versions.index(version) + 1]
+    kept = tuple(own for own in state.kept if own.promoted in known)
     return replace(
-        state, champion_version=version, champion_since=as_of, rollout=None, holdback=None,
+        state, kept=kept, champion_version=version, champion_since=as_of, rollout=None, holdback=None,
         retired_versions=retired, withdrawn_versions=withdrawn,
     )  # fmt: skip
 

@@ -3,17 +3,23 @@
 Any serving system with an OpenFeature SDK reads the same file; batch scoring uses `Routing` and the same
 hash (`ratchet.experiment.assignment`). The flag key is the experiment's id, so each rollout draws anew, and
 the variants stand in the order challenger, rest, control: a growing share never moves a unit from one
-experimental arm to the other. In a holdback the previous champion serves control, the new one both others.
+experimental arm to the other. In a holdback the previous champion serves control, the new one both others. Units
+of cohorts that a loop excludes are drawn into no arm: conditions on their attributes come before the draw.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ratchet.experiment.assignment import arm_weights
+import numpy as np
+from numpy.typing import NDArray
+
+from ratchet.experiment.admission import EXCLUDED, Admission
+from ratchet.experiment.assignment import arm_weights, assign
 from ratchet.published import write_atomically
 from ratchet.settings import Settings
 
@@ -26,9 +32,24 @@ class RoutingError(RuntimeError):
 
 
 @dataclass(frozen=True)
+class KeptVersion:
+    """A version that goes on serving the units which a promotion did not admit."""
+
+    version: int
+    sha256: str
+    admission: Admission
+
+    @property
+    def variant(self) -> str:
+        """Its name in the flag."""
+        return f"kept_{self.version}"
+
+
+@dataclass(frozen=True)
 class Routing:
     """What serves. `champion_version` serves the rest; a challenger during a rollout, or a held-back version after
-    a promotion, serves its own arm. Without an experiment neither is there and the share is 0.
+    a promotion, serves its own arm. Without an experiment neither is there and the share is 0. `kept` versions serve
+    what they keep, the first that applies, before anything is drawn; what `admission` does not admit has the champion.
     """
 
     loop: str
@@ -43,9 +64,28 @@ class Routing:
     share: float = 0.0
     holdback_version: int | None = None
     holdback_sha256: str | None = None
+    admission: Admission | None = None
+    kept: tuple[KeptVersion, ...] = ()
+
+    def arms(self, unit_ids: Sequence[str], attributes: Mapping[str, Sequence[Any]]) -> NDArray[np.object_]:
+        """The variant of each unit, from its id and its cohort values by dimension.
+
+        Raises:
+            KeyError: a dimension that cohorts are excluded by is not among the attributes.
+            ValueError: an id is empty or no text.
+        """
+        arms = assign(unit_ids, self.flag_key(), self.variants())
+        if self.admission is not None:
+            arms[~self.admission.admits(attributes)] = EXCLUDED
+        for kept in reversed(self.kept):
+            arms[~kept.admission.admits(attributes)] = kept.variant
+        return arms
 
     def version_of(self, arm: str) -> int:
         """The version that serves an arm."""
+        for kept in self.kept:
+            if arm == kept.variant:
+                return kept.version
         if arm == "challenger" and self.challenger_version is not None:
             return self.challenger_version
         if arm == "control" and self.holdback_version is not None:
@@ -74,7 +114,10 @@ class Routing:
 
     def document(self) -> dict[str, Any]:
         """The flagd document: one flag, its variants' values are model versions."""
-        values = {arm: self.version_of(arm) for arm, _ in self.variants()}
+        drawn = [arm for arm, _ in self.variants()]
+        apart = [(kept.variant, kept.admission) for kept in self.kept]
+        apart += [] if self.admission is None else [(EXCLUDED, self.admission)]
+        values = {arm: self.version_of(arm) for arm in [*drawn, *(name for name, _ in apart)]}
         flag: dict[str, Any] = {
             "state": "ENABLED",
             "variants": values,
@@ -92,15 +135,26 @@ class Routing:
                 "holdback_sha256": self.holdback_sha256 or "",
                 "stage": self.stage or "",
                 "share": self.share,
+                # Metadata of a flag are plain values.
+                "admission": "" if self.admission is None else json.dumps(self.admission.to_json()),
+                "kept": json.dumps(
+                    [[kept.version, kept.sha256, kept.admission.to_json()] for kept in self.kept]
+                ),
             },
         }
-        if len(values) > 1:
-            flag["targeting"] = {
+        draw: Any = drawn[0]
+        if len(drawn) > 1:
+            draw = {
                 "fractional": [
                     {"cat": [{"var": "$flagd.flagKey"}, {"var": "targetingKey"}]},
                     *[[arm, weight] for arm, weight in self.variants()],
                 ]
             }
+        if apart:
+            steps = [part for name, admission in apart for part in ({"!": [admission.rule()]}, name)]
+            flag["targeting"] = {"if": [*steps, draw]}
+        elif len(drawn) > 1:
+            flag["targeting"] = draw
         return {"$schema": "https://flagd.dev/schema/v0/flags.json", "flags": {self.flag_key(): flag}}
 
 
@@ -135,6 +189,11 @@ def read_routing(settings: Settings, loop: str) -> Routing:
             # A file written before a promotion could hold a share back has neither.
             holdback_version=int(data.get("holdback_version", 0)) or None,
             holdback_sha256=data.get("holdback_sha256") or None,
+            admission=_admission(data.get("admission")),
+            kept=tuple(
+                KeptVersion(int(version), sha256, Admission.from_json(told))
+                for version, sha256, told in json.loads(data.get("kept") or "[]")
+            ),
         )
     except FileNotFoundError:
         raise RoutingError(
@@ -144,3 +203,7 @@ def read_routing(settings: Settings, loop: str) -> Routing:
         raise RoutingError(
             f"{path} is not a routing file of Ratchet ({error}); restore it from the ledger"
         ) from None
+
+
+def _admission(text: str | None) -> Admission | None:
+    return Admission.from_json(json.loads(text)) if text else None

@@ -15,7 +15,8 @@ import pandas as pd
 
 from ratchet.ledger.approvals import standing
 from ratchet.ledger.chain import Entry
-from ratchet.ledger.state import Holdback, LoopState, Rollout, fold
+from ratchet.ledger.state import LoopState, fold
+from ratchet.ledger.trials import Holdback, Rollout
 from ratchet.loop import Loop
 from ratchet.published import read
 from ratchet.registry.models import Registry
@@ -119,10 +120,13 @@ def _append_rollout(
         "champion_version": rollout.champion_version,
         "challenger_version": rollout.challenger_version,
     }
-    agreed = loop_as_agreed(loop, entries, rollout).rollout
+    terms = loop_as_agreed(loop, entries, rollout)
+    agreed, agreed_cohorts = terms.rollout, terms.cohorts.without_evidence
     if action == "advance":
         index = rollout.trial.stage_index + 1
         payload |= {"stage_index": index, "stage": agreed.stages[index].name}
+    if agreed_cohorts == "exclude" and action in ("exclude", "promote"):
+        payload["admission"] = decision.payload["evidence"]["admission"]
     if action == "reject":
         payload["reason"] = standing(entries, decision).told()
     if action == "promote" and agreed.holdback is not None:

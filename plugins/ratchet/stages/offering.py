@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ratchet.experiment.admission import first_admission
 from ratchet.experiment.paired import Estimate
 from ratchet.experiment.planning import plan_from
 from ratchet.ledger.chain import Entry
@@ -76,6 +77,11 @@ def offer(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
                      "approval": loop.approvals.bootstrap},
         )  # fmt: skip
     else:
+        if loop.cohorts.without_evidence == "exclude" and evaluation is not None:
+            admission = first_admission(
+                evaluation.payload["gates"], loop.cohorts.dimensions, loop.features.categorical
+            )
+            recorded["admission"] = admission.to_json()
         recorded["holdback_ended"] = None if state.holdback is None else state.holdback.experiment_id
         _start_trial(
             settings, loop, job, registered.version, int(state.champion_version or 0), recorded, as_of

@@ -218,6 +218,10 @@ def withdraw(
         raise CannotWithdraw(
             f"version {version} serves: `ratchet rollback` puts a former champion in its place"
         )
+    if version in [kept.version for kept in state.kept]:
+        raise CannotWithdraw(
+            f"version {version} serves cohorts that a promotion excluded: `ratchet cohort release` lets them go first"
+        )
     known = {
         int(e.payload.get("model_version") or e.payload["challenger_version"])
         for e in entries

@@ -15,7 +15,8 @@ from ratchet.certificate.contents import after, difference, recorded, sums_of
 from ratchet.certificate.judges import judge_look, look_record
 from ratchet.experiment.state import Verdict
 from ratchet.ledger.chain import Entry
-from ratchet.ledger.state import Holdback, Rollout, fold
+from ratchet.ledger.state import fold
+from ratchet.ledger.trials import Holdback, Rollout
 from ratchet.loop import Loop
 from ratchet.published import read
 from ratchet.settings import Settings

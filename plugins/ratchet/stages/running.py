@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from ratchet.ledger.chain import Entry
-from ratchet.ledger.state import Holdback, Rollout, fold
+from ratchet.ledger.state import fold
+from ratchet.ledger.trials import Holdback, Rollout
 from ratchet.loop import Loop
 from ratchet.published import publish, read
 from ratchet.settings import Settings
@@ -31,6 +32,9 @@ def publish_running(settings: Settings, loop: Loop, entries: list[Entry], as_of:
             "share": stage.share,
             "since": state.rollout.trial.stage_started_on,
             "last_day": state.rollout.last_day,
+            "excluded": []
+            if state.rollout.trial.admission is None
+            else state.rollout.trial.admission.excluded,
         }
     held: dict[str, Any] | None = None
     if state.holdback is not None:
@@ -47,7 +51,13 @@ def publish_running(settings: Settings, loop: Loop, entries: list[Entry], as_of:
         settings,
         loop.loop,
         "rollout",
-        {"as_of": as_of, "champion_version": state.champion_version, "running": running, "holdback": held},
+        {
+            "as_of": as_of,
+            "champion_version": state.champion_version,
+            "running": running,
+            "holdback": held,
+            "kept": [{"version": kept.version, "cohorts": kept.admission.excluded} for kept in state.kept],
+        },
     )
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from ratchet.experiment.assignment import assign
+from ratchet.experiment.admission import EXCLUDED
 from ratchet.loop import Loop
 from ratchet.published import read, write_atomically
 from ratchet.registry.models import ArtifactRefused, Registry
@@ -93,6 +94,7 @@ def score(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> d
         "champion": routing.champion_version,
         "challenger": routing.challenger_version,
         "held_back": routing.holdback_version,
+        "kept": [kept.version for kept in routing.kept],
         "stage": routing.stage,
     }
 
@@ -117,20 +119,47 @@ def _score_units(
         except (ArtifactRefused, ScoringFailed) as failed:
             log(f"version {other[0]} gives no scores, the champion serves all: {failed}")
     ids = units["unit_id"].astype(str).tolist()
-    if routing.experiment_id is None:
-        arms = np.array(["champion"] * len(ids), dtype=object)
-    else:
-        arms = assign(ids, routing.flag_key(), routing.variants())
+    arms = routing.arms(ids, {name: units[name].tolist() for name in loop.cohorts.dimensions})
     served = np.array([routing.version_of(arm) for arm in arms], dtype=np.int64)
     if other is None or "other" not in scored:
         served[:] = routing.champion_version
+    kept = _score_kept(registry, loop, routing, matrix, arms)
+    for variant in kept:
+        served[arms == variant] = routing.version_of(variant)
+    names = np.where([arm in kept for arm in arms], EXCLUDED, arms)
+    if routing.experiment_id is None:
+        names[names != EXCLUDED] = "champion"
     versions = {"champion": routing.champion_version} | ({"other": other[0]} if other is not None else {})
     parts = [
-        _rows(loop, routing, units, arms, scored[name], version, served == version)
+        _rows(loop, routing, units, names, scored[name], version, served == version)
         for name, version in versions.items()
         if name in scored
     ]
+    for variant, answer in kept.items():
+        version, own = routing.version_of(variant), arms == variant
+        # In a holdback it has scored all units already.
+        if version not in {versions[name] for name in versions if name in scored}:
+            parts.append(
+                _rows(loop, routing, units[own], names[own], answer, version, np.ones(own.sum(), dtype=bool))
+            )
     return pd.concat(parts, ignore_index=True)
+
+
+def _score_kept(
+    registry: Registry, loop: Loop, routing: Routing, matrix: Any, arms: NDArray[np.object_]
+) -> dict[str, Scored]:
+    """Scores of the units that former champions keep, by variant; they have nobody to stand in for them.
+
+    Raises:
+        ArtifactRefused, ScoringFailed: a version that keeps units can't score them.
+    """
+    found = {}
+    for kept in routing.kept:
+        own = arms == kept.variant
+        if own.any():
+            content = registry.model_bytes(loop.loop, kept.version, kept.sha256)
+            found[kept.variant] = score_in_child({"kept": content}, matrix[own])["kept"]
+    return found
 
 
 def _rows(

@@ -14,10 +14,11 @@ from typing import Any, Protocol
 from pydantic import TypeAdapter, ValidationError
 
 from ratchet.ledger.chain import Entry
-from ratchet.ledger.state import Holdback, LoopState, Rollout, fold
+from ratchet.ledger.state import LoopState, fold
+from ratchet.ledger.trials import Holdback, Rollout
 from ratchet.loop import Loop, Stage
 from ratchet.registry.models import Alias, Registry
-from ratchet.scoring.routing import Routing, RoutingError, read_routing, write_routing
+from ratchet.scoring.routing import KeptVersion, Routing, RoutingError, read_routing, write_routing
 from ratchet.settings import Settings
 from ratchet.stages.records import ledger_of
 
@@ -104,8 +105,16 @@ def routing_from(loop: Loop, entries: Sequence[Entry]) -> Routing:
     if state.champion_version is None or state.serving_as_of is None or state.serving_decision is None:
         raise NothingServes(f"loop {loop.loop} has no champion; train one with mode bootstrap")
     champion = state.champion_version
+    kept = tuple(
+        KeptVersion(own.version, sha256_of(entries, own.version), own.admission) for own in state.kept
+    )
     plain = Routing(
-        loop.loop, champion, sha256_of(entries, champion), state.serving_as_of, state.serving_decision
+        loop.loop,
+        champion,
+        sha256_of(entries, champion),
+        state.serving_as_of,
+        state.serving_decision,
+        kept=kept,
     )
     if state.holdback is not None:
         held = state.holdback
@@ -117,10 +126,10 @@ def routing_from(loop: Loop, entries: Sequence[Entry]) -> Routing:
         return plain
     stage = stage_of(entries, state.rollout)
     challenger = state.rollout.challenger_version
-    return Routing(
-        loop.loop, champion, plain.champion_sha256, state.serving_as_of, state.serving_decision,
-        experiment_id=state.rollout.experiment_id, challenger_version=challenger,
+    return replace(
+        plain, experiment_id=state.rollout.experiment_id, challenger_version=challenger,
         challenger_sha256=sha256_of(entries, challenger), stage=stage.name, share=stage.share,
+        admission=state.rollout.trial.admission,
     )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ def release_lines(
                 f"{held.days} days, last look {held.last_day or 'none yet'}",
             )
         )
+    lines += exclusion_lines(state)
     decision = pending(entries)
     if decision is not None:
         lines.append(("to apply", decision.key))
@@ -53,6 +54,19 @@ def release_lines(
         lines.append(("rollback drill", _drilled(drilled)))
     elif state.champion_version is not None:
         lines.append(("rollback drill", "never run (`ratchet drill rollback`)"))
+    return lines
+
+
+def exclusion_lines(state: LoopState) -> Lines:
+    """Which cohorts are left out, who serves them, and why."""
+    lines: Lines = []
+    if state.rollout is not None and state.rollout.trial.admission is not None:
+        out = state.rollout.trial.admission.excluded
+        told = "; ".join(f"{name} ({why})" for name, why in out) or "no known cohort"
+        lines.append(("excluded", f"from version {state.rollout.challenger_version}: {told}"))
+    for kept in state.kept:
+        told = "; ".join(f"{name} ({why})" for name, why in kept.admission.excluded)
+        lines.append(("kept", f"version {kept.version} serves {told}"))
     return lines
 
 
