@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ratchet.commands import decision, drill, experiment, explain, ledger, quarantine, snapshot
+from ratchet.commands import cohort, decision, drill, experiment, explain, ledger, quarantine, snapshot
 from ratchet.commands.approve import approve, reject
 from ratchet.commands.backfill import backfill
 from ratchet.commands.report import report
@@ -31,6 +31,7 @@ loops_app = typer.Typer(no_args_is_help=True, help="The loop files.")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(decision.app, name="decision")
 app.add_typer(experiment.app, name="experiment")
+app.add_typer(cohort.app, name="cohort")
 app.add_typer(loops_app, name="loops")
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(explain.app, name="explain")
