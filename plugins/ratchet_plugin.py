@@ -13,6 +13,7 @@ import sys
 from airflow.plugins_manager import AirflowPlugin
 
 from ratchet.airflow.timetable import SpanTimetable
+from ratchet.airflow.ui import external_views, fastapi_apps
 from ratchet.settings import load_settings
 
 HEAVY = (
@@ -36,6 +37,8 @@ class RatchetPlugin(AirflowPlugin):
 
     name = "ratchet"
     timetables = [SpanTimetable]  # noqa: RUF012  (Airflow's own form)
+    fastapi_apps = fastapi_apps()
+    external_views = external_views()
 
 
 if load_settings().preload and "scheduler" in sys.argv:
