@@ -12,7 +12,7 @@ from ratchet.cli import app
 from ratchet.ledger.store import Ledger
 from ratchet.published import publish
 from ratchet.registry.models import Registry
-from ratchet.stages import serving
+from ratchet.stages import rollback, serving
 from ratchet.stages.rollback import CannotWithdraw, NoTarget, roll_back, withdraw
 from ratchet.stages.serving import project
 
@@ -221,3 +221,41 @@ def test_killed_between_any_two_steps_the_next_scoring_finishes_it(
     assert project(three.settings, three.loop).champion_version == wanted
     assert three.aliases()["champion"] == wanted == three.routing().champion_version
     assert three.ledger.verify().ok
+
+
+@pytest.mark.parametrize(
+    ("step", "when"),
+    [
+        ("append", "before"),
+        ("append", "after"),
+        ("alias", "after"),
+        ("routing", "after"),
+        ("noted", "before"),
+    ],
+)
+def test_killed_and_asked_for_again_it_goes_back_by_one(
+    three: ServedWorld, loads: None, step: str, when: str
+) -> None:
+    steps = {**STEPS, "noted": (rollback, "publish")}
+    assert killed(lambda: back(three), *steps[step], when)
+    again = back(three)
+    assert again["again"] == ((step, when) != ("append", "before"))
+    assert (again["from"], again["to"], again["serves"]) == (3, 2, 2)
+    assert three.state().withdrawn_versions == (3,)
+    assert three.routing().champion_version == three.aliases()["champion"] == 2
+    assert len(three.ledger.entries("flights", ["rollback"])) == 1
+    further = back(three)
+    assert (further["again"], further["to"]) == (False, 1), "whoever asks once more is taken at their word"
+
+
+def test_a_build_since_then_has_finished_it(three: ServedWorld, loads: None) -> None:
+    assert killed(lambda: back(three), *STEPS["append"], "after")
+    publish(three.settings, "flights", "partitions", {"as_of": week(9)})
+    assert back(three)["to"] == 1
+
+
+def test_from_names_what_is_left(three: ServedWorld, loads: None) -> None:
+    assert back(three, leaving=3)["to"] == 2
+    with pytest.raises(NoTarget, match="version 3 does not serve, version 2 does"):
+        back(three, leaving=3)
+    assert three.state().champion_version == 2

@@ -26,6 +26,10 @@ def rollback(
     to: Annotated[
         int | None, typer.Option("--to", help="Which version; the last good one if left out.")
     ] = None,
+    leaving: Annotated[
+        int | None,
+        typer.Option("--from", help="The version that serves now; nothing is done if another one does."),
+    ] = None,
     by: By = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would do and change nothing.")
@@ -41,11 +45,18 @@ def rollback(
     try:
         done = roll_back(
             settings, loop_named(settings, loop), reason=reason, actor=by or getpass.getuser(), log=_say, to=to,
-            is_dry=dry_run,
+            leaving=leaving, is_dry=dry_run,
         )  # fmt: skip
     except (NoTarget, NothingServes) as error:
         raise stop(str(error)) from None
     ended = f", ending {', '.join(done['ended'])}" if done["ended"] else ""
+    if done["again"]:
+        verb = "would be finished" if done["dry"] else "is finished"
+        _say(
+            f"the rollback from version {done['from']} to version {done['to']} ({done['reason']}) {verb}; to go "
+            "further back, ask once more"
+        )
+        return
     if done["dry"]:
         _say(f"would go from version {done['from']} to version {done['to']}{ended}; nothing was changed")
         return

@@ -1,7 +1,8 @@
 """Put a former champion back, and take a version out of service for good. By hand, or by an urgent rule.
 
 The entry is written first; aliases and routing file follow from it (`ratchet.stages.serving`), so that a run that
-died in between is finished by `ratchet rollback` again, or by the next scoring. The warehouse is not opened: a
+died in between is finished by `ratchet rollback` again, or by the next scoring; asked for again before it was
+finished, it is finished and goes no further. The warehouse is not opened: a
 build that runs holds nothing up.
 """
 
@@ -19,7 +20,7 @@ import numpy as np
 from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import LoopState, fold
 from ratchet.loop import Loop
-from ratchet.published import read
+from ratchet.published import publish, read
 from ratchet.registry.models import Registry, RegistryError
 from ratchet.scoring.child import ScoringFailed, score_in_child
 from ratchet.settings import Settings
@@ -133,22 +134,30 @@ def roll_back(
     actor: str,
     log: Log,
     to: int | None = None,
+    leaving: int | None = None,
     is_dry: bool = False,
     models: Registry | None = None,
     aliases: Aliases | None = None,
 ) -> dict[str, Any]:
     """Let a former champion serve again from the next scoring run; what happened, with measured seconds.
 
-    The version that served is withdrawn; a rollout or holdback that runs ends. Two of these at once move the
-    loop back by one version, not by two. A rehearsal reads `models` and moves `aliases` of its own.
+    The version that served is withdrawn; a rollout or holdback that runs ends. Two of these at once, or one that
+    died and is asked for again, move the loop back by one version, not by two: `again` in the answer says that a
+    recorded one was finished. A rehearsal reads `models` and moves `aliases` of its own.
 
     Raises:
-        NoTarget: nothing can serve instead; nothing was changed.
+        NoTarget: nothing can serve instead, or another version than `leaving` serves; nothing was changed.
     """
     started = time.perf_counter()
     ledger = ledger_of(settings)
     entries = ledger.entries(loop.loop)
     state = fold(entries)
+    undone = unfinished(settings, loop, entries, state) if models is None else None
+    if undone is not None:
+        log(f"{undone.key} by {undone.actor} was recorded and not finished: it goes no further than that")
+        return _finished(settings, loop, undone, aliases, started, is_dry=is_dry)
+    if leaving is not None and leaving != state.champion_version:
+        raise NoTarget(f"version {leaving} does not serve, version {state.champion_version} does")
     target = find_target(models or Registry(settings), loop, entries, state, to)
     for item in target.passed_over:
         log(f"passed over version {item.version}: {item.reason}")
@@ -163,28 +172,53 @@ def roll_back(
         "passed_over": [[item.version, item.reason] for item in target.passed_over],
     }
     if is_dry:
-        return {**found, "dry": True, "seconds": time.perf_counter() - started}
+        return {**found, "dry": True, "again": False, "seconds": time.perf_counter() - started}
     # The key names the state that it leaves: whoever acts on the same state gets this entry.
     entry = ledger.append(
         loop=loop.loop, kind="rollback", key=f"rollback:{state.serving_seq}", as_of=takes_effect(settings, loop, state),
         payload=found, actor=actor,
     )  # fmt: skip
-    decided = time.perf_counter()
-    routing = project(settings, loop, aliases)
-    projected = time.perf_counter()
-    if routing.decision != entry.key:
-        log(
-            f"another decision came in between: {routing.decision}; version {routing.champion_version} serves"
-        )
     if entry.payload["to"] != target.version:
         log(f"{entry.actor} rolled back at the same moment, to version {entry.payload['to']}: that stands")
     for experiment in entry.payload["ended"]:
         log(f"{experiment} has ended")
+    done = _finished(settings, loop, entry, aliases, started)
+    if done["serves"] != entry.payload["to"]:
+        log(f"another decision came in between: version {done['serves']} serves")
+    return {**done, "again": False}
+
+
+def unfinished(settings: Settings, loop: Loop, entries: list[Entry], state: LoopState) -> Entry | None:
+    """The rollback that is the newest change of what serves, if whoever asked for it never heard of its end.
+
+    A build since then ends the doubt: its scoring has brought everything in line.
+    """
+    entry = next((e for e in entries if e.key == state.serving_decision and e.kind == "rollback"), None)
+    if entry is None or (read(settings, loop.loop, "rollback") or {}).get("finished") == entry.key:
+        return None
+    built = read(settings, loop.loop, "partitions")
+    return None if built is not None and built["as_of"] > entry.as_of else entry
+
+
+def _finished(
+    settings: Settings,
+    loop: Loop,
+    entry: Entry,
+    aliases: Aliases | None,
+    started: float,
+    *,
+    is_dry: bool = False,
+) -> dict[str, Any]:
+    """Bring what serves in line with a rollback, and note that it is."""
+    found = {**entry.payload, "dry": is_dry, "again": True, "key": entry.key, "as_of": entry.as_of}
+    decided = time.perf_counter()
+    if is_dry:
+        return {**found, "seconds": decided - started}
+    routing = project(settings, loop, aliases)
+    projected = time.perf_counter()
+    publish(settings, loop.loop, "rollback", {"finished": entry.key})
     return {
-        **entry.payload,
-        "dry": False,
-        "key": entry.key,
-        "as_of": entry.as_of,
+        **found,
         "serves": routing.champion_version,
         "seconds": projected - started,
         "seconds_to_decide": decided - started,
