@@ -24,7 +24,7 @@ from ratchet.stages.jobs import Job
 from ratchet.stages.profiles import adopt_bins
 from ratchet.stages.records import ledger_of
 from ratchet.stages.releasing import why_not_started
-from ratchet.stages.serving import effective_as_of, project, sha256_of, terms_of
+from ratchet.stages.serving import categories_moved, effective_as_of, project, sha256_of, terms_of
 from ratchet.stages.snapshots import read_snapshot
 from ratchet.training.contract import TOLERANCE, sample_requests
 from ratchet.training.fit import model_features
@@ -117,6 +117,9 @@ def check_contract(
     }
     champion = fold(entries).champion_version
     if champion is not None:
+        moved = categories_moved(loop, entries, champion)
+        if moved is not None:
+            raise ContractBroken(moved)
         serving = registry.model_bytes(loop.loop, champion, sha256_of(entries, champion))
         told[f"features of version {champion}, which serves"] = model_features(serving)
     for what, names in told.items():
@@ -202,6 +205,8 @@ def _register(
         "judged_train_end": fitted["train_end"],
         "evaluation": evaluation.hash,
         "plan": _planned(loop, evaluation),
+        # As pairs: their order is what the model learnt, and a ledger entry keeps no order of keys.
+        "categories": [[name, list(values)] for name, values in loop.features.categorical.items()],
     }
 
 

@@ -25,7 +25,7 @@ from ratchet.registry.models import Registry, RegistryError
 from ratchet.scoring.child import ScoringFailed, score_in_child
 from ratchet.settings import Settings
 from ratchet.stages.records import ledger_of
-from ratchet.stages.serving import Aliases, effective_as_of, project, sha256_of
+from ratchet.stages.serving import Aliases, categories_moved, effective_as_of, project, sha256_of
 
 Log = Callable[[str], None]
 #: A model that has not scored one row by then is no way out of an emergency.
@@ -62,6 +62,9 @@ def why_unfit(models: Registry, loop: Loop, entries: list[Entry], version: int) 
 
     The inputs are read from the model itself, whose hash was compared with the ledger.
     """
+    moved = categories_moved(loop, entries, version)
+    if moved is not None:
+        return f"it does not fit today's feature contract: {moved}"
     try:
         content = models.model_bytes(loop.loop, version, sha256_of(entries, version))
     except RegistryError as error:

@@ -22,8 +22,9 @@ from ratchet.scoring.child import Scored, ScoringFailed, score_in_child
 from ratchet.scoring.routing import Routing
 from ratchet.settings import Settings
 from ratchet.stages.provenance import landed_partitions
+from ratchet.stages.records import ledger_of
 from ratchet.stages.served_log import remember_known, with_log
-from ratchet.stages.serving import project
+from ratchet.stages.serving import CategoriesMoved, categories_moved, project
 from ratchet.training.encode import feature_matrix
 from ratchet.warehouse.connect import open_warehouse
 
@@ -48,8 +49,10 @@ def score(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> d
         NotBuilt: the newest build ends before the window does.
         ArtifactRefused: the champion is not the one that the ledger recorded.
         ScoringFailed: the champion crashed, hung, or gave scores that are not numbers in [0, 1].
+        CategoriesMoved: the loop file lists a category where a version learnt another.
     """
     routing = project(settings, loop)
+    _check_categories(settings, loop, routing)
     built = read(settings, loop.loop, "partitions")
     # Features of the window's last hours may need rows received in them.
     if built is None or built["as_of"] < datetime.combine(end + timedelta(days=1), clock.min).isoformat():
@@ -97,6 +100,20 @@ def score(settings: Settings, loop: Loop, start: date, end: date, log: Log) -> d
         "kept": [kept.version for kept in routing.kept],
         "stage": routing.stage,
     }
+
+
+def _check_categories(settings: Settings, loop: Loop, routing: Routing) -> None:
+    """Every version that is to score reads the categories as it learnt them.
+
+    Raises:
+        CategoriesMoved: one does not.
+    """
+    entries, other = ledger_of(settings).entries(loop.loop), routing.other()
+    versions = [routing.champion_version, *(kept.version for kept in routing.kept)]
+    for version in [*versions, *([] if other is None else [other[0]])]:
+        moved = categories_moved(loop, entries, version)
+        if moved is not None:
+            raise CategoriesMoved(moved)
 
 
 def _score_units(

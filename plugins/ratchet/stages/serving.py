@@ -31,6 +31,10 @@ class NothingServes(RuntimeError):
     """The ledger names no champion, or one that nobody offered."""
 
 
+class CategoriesMoved(RuntimeError):
+    """A version would be given other codes for its categories than it was fitted with; nothing was scored."""
+
+
 class Aliases(Protocol):
     """Where aliases of a loop's model are kept: the registry, or a drill's own."""
 
@@ -58,6 +62,33 @@ def offered(entries: Sequence[Entry], version: int) -> Entry:
 def sha256_of(entries: Sequence[Entry], version: int) -> str:
     """SHA-256 of a version's model.json, as the ledger recorded it when it was offered."""
     return str(offered(entries, version).payload["model_sha256"])
+
+
+def categories_moved(loop: Loop, entries: Sequence[Entry], version: int) -> str | None:
+    """Why `version` does not read the loop file's categories as it learnt them, or None.
+
+    A category is encoded by its position in the list. Values may be added at the end, or taken from there: no other
+    value's code changes. What was offered without its lists is compared with those it was evaluated by.
+    """
+    entry = offered(entries, version)
+    known = entry.payload.get("categories")
+    if known is None:
+        evaluation = next((e for e in entries if e.hash == entry.payload.get("evaluation")), None)
+        known = (
+            evaluation.payload.get("terms", {}).get("features", {}).get("categorical", ())
+            if evaluation
+            else ()
+        )
+    for name, learnt in dict(known).items():
+        now = list(loop.features.categorical.get(name, ()))
+        moved = next((pair for pair in zip(learnt, now, strict=False) if pair[0] != pair[1]), None)
+        if moved is not None:
+            place = list(learnt).index(moved[0])
+            return (
+                f"version {version} learnt {name} with {moved[0]!r} at place {place}, where the loop file now has "
+                f"{moved[1]!r}: put the list back in its order, new values at its end"
+            )
+    return None
 
 
 def terms_of(loop: Loop) -> dict[str, Any]:
