@@ -181,6 +181,7 @@ class Stage(_Part):
 class Rollout(_Part):
     alpha: float = Field(gt=0, lt=0.5)
     spending_power: float = Field(gt=0)
+    cluster_shape: Literal["symmetric", "skewed"] = "symmetric"
     horizon_days: int = Field(gt=1)
     horizon_clusters: int | None = Field(default=None, gt=1)
     minimum_effect: float | None = Field(default=None, gt=0)
