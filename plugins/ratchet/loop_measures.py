@@ -21,8 +21,8 @@ class Inputs(Part):
     reference: Literal["trailing", "training", "season"] = "trailing"
     window_days: int = Field(default=28, ge=7, le=366)
     k_of_n_days: tuple[int, int] = (2, 3)
-    false_discovery: Share = Field(default=0.001, gt=0, lt=0.5)
-    min_distance: Share = Field(default=0.05, gt=0, lt=1)
+    false_discovery: Share = Field(default=0.05, gt=0, lt=0.5)
+    min_distance: Share = Field(default=0.03, gt=0, lt=1)
     min_share: Share = Field(default=0.05, gt=0, lt=1)
     false_alarms_per_month: float = Field(default=1.0, ge=0)
 

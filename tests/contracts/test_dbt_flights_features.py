@@ -114,7 +114,10 @@ def test_label_and_windows_are_the_loop_files(loop: dict[str, Any], variables: d
         "flights_label_threshold_minutes": loop["label"]["threshold"],
         "flights_label_maturity_hours": loop["label"]["maturity_hours"],
         "flights_feedback_maturity_hours": rating["maturity_hours"],
+        "flights_profile_cuts": 9,
+        "flights_sample_per_day": 200,
     }
+    assert variables["flights_decision_threshold"] == loop["gates"]["evaluation"]["decision_threshold"]
 
 
 def test_the_sources_of_the_models_are_the_loop_files(

@@ -136,6 +136,7 @@ def test_each_incremental_model_has_its_grain_tested() -> None:
         "mon_feature_histograms",
         "mon_partition_rows",
         "mon_rows_unplaced",
+        "mon_feature_sample",
         "exp_exposure_daily",
         "int_feeds_landed",
         "int_departures_reached",

@@ -1,4 +1,7 @@
 {{ config(materialized='view', schema='monitoring') }}
+{%- set numeric = var('flights_numeric_features') -%}
+{%- set categorical = var('flights_categorical_features') -%}
+{%- set cuts = range(1, var('flights_profile_cuts') + 1) -%}
 
 with
 
@@ -10,77 +13,127 @@ bins as (
     select * from {{ source('ops', 'feature_bins') }}
 ),
 
--- A category is its position, from 0, in the loop file's list; one that is not listed is missing.
-valued as (
-    {% for feature in var('flights_numeric_features') %}
-        select
-            features.loop,
-            features.departure_date,
-            '{{ feature }}' as feature,
-            cast(features.{{ feature }} as double precision) as feature_value
-        from features
-        union all
-    {% endfor %}
-    {% for feature, categories in var('flights_categorical_features').items() %}
-        select
-            features.loop,
-            features.departure_date,
-            '{{ feature }}' as feature,
-            cast(
-                case features.{{ feature }}
-                    {% for category in categories %}
-                        when '{{ category }}' then {{ loop.index0 }}
-                    {% endfor %}
-                end as double precision
-            ) as feature_value
-        from features
-        {% if not loop.last %}union all{% endif %}
-    {% endfor %}
+profiles as (
+    select * from {{ source('ops', 'feature_profiles') }}
 ),
 
-profiled as (
-    select distinct
-        loop,
-        feature
-    from bins
-),
-
-binned as (
+-- The bins of a loop beside each other in one row: a value's bin is one and the cuts that it reaches. A join by ranges
+-- takes ten times as long.
+cut_points as (
     select
-        valued.loop,
-        valued.departure_date,
-        valued.feature,
-        coalesce(bins.bin, 0) as bin
-    from valued
-    inner join profiled
-        on
-            valued.loop = profiled.loop
-            and valued.feature = profiled.feature
-    left join bins
-        on
-            valued.loop = bins.loop
-            and valued.feature = bins.feature
-            and bins.bin > 0
-            and (bins.lower_bound is null or valued.feature_value >= bins.lower_bound)
-            and (bins.upper_bound is null or valued.feature_value < bins.upper_bound)
-            and valued.feature_value is not null
+        {% for feature in numeric %}
+            {% for cut in cuts %}
+                coalesce(
+                    max(case when feature = '{{ feature }}' and bin = {{ cut + 1 }} then lower_bound end),
+                    cast('Infinity' as double precision)
+                ) as {{ feature }}_cut_{{ cut }},
+            {% endfor %}
+        {% endfor %}
+        {% for feature in numeric + categorical.keys() | list %}
+            max(case when feature = '{{ feature }}' then 1 else 0 end) as has_{{ feature }},
+        {% endfor %}
+        loop
+    from bins
+    group by loop
 ),
+
+training_ranges as (
+    select
+        {% for feature in numeric %}
+            max(case when feature = '{{ feature }}' then lowest end) as {{ feature }}_lowest,
+            max(case when feature = '{{ feature }}' then highest end) as {{ feature }}_highest,
+        {% endfor %}
+        loop
+    from profiles
+    group by loop
+),
+
+{% for feature in numeric %}
+    {{ feature }}_binned as (
+        select
+            features.loop,
+            features.departure_date,
+            cast(features.{{ feature }} as double precision) as feature_value,
+            case
+                when features.{{ feature }} is null then 0
+                else
+                    1
+                    {% for cut in cuts %}
+                        + cast(features.{{ feature }} >= cut_points.{{ feature }}_cut_{{ cut }} as integer)
+                    {% endfor %}
+            end as bin,
+            case
+                when
+                    features.{{ feature }} < training_ranges.{{ feature }}_lowest
+                    or features.{{ feature }} > training_ranges.{{ feature }}_highest
+                    then 1
+                else 0
+            end as is_out_of_range
+        from features
+        inner join cut_points
+            on features.loop = cut_points.loop
+        left join training_ranges
+            on features.loop = training_ranges.loop
+        where cut_points.has_{{ feature }} = 1
+    ),
+{% endfor %}
+
+-- A category is one and its position, from 0, in the loop file's list; one that is not listed counts as missing.
+{% for feature, categories in categorical.items() %}
+    {{ feature }}_binned as (
+        select
+            features.loop,
+            features.departure_date,
+            case features.{{ feature }}
+                {% for category in categories %}
+                    when '{{ category }}' then {{ loop.index }}
+                {% endfor %}
+                else 0
+            end as bin,
+            case
+                when
+                    features.{{ feature }} is not null
+                    and features.{{ feature }} not in (
+                        {% for category in categories %}
+                            '{{ category }}'{% if not loop.last %},{% endif %}
+                        {% endfor %}
+                    )
+                    then 1
+                else 0
+            end as is_out_of_range
+        from features
+        inner join cut_points
+            on features.loop = cut_points.loop
+        where cut_points.has_{{ feature }} = 1
+    ),
+{% endfor %}
 
 counted as (
-    select
-        loop,
-        departure_date,
-        feature,
-        bin,
-        {{ count_of('*') }} as n
-    from binned
-    group by loop, departure_date, feature, bin
+    {% for feature in numeric + categorical.keys() | list %}
+        select
+            loop,
+            departure_date,
+            '{{ feature }}' as feature,
+            bin,
+            {{ count_of('*') }} as n,
+            {{ whole_sum('is_out_of_range') }} as n_out_of_range,
+            {% if feature in numeric %}
+                {{ exact_sum('feature_value') }} as sum_value
+            {% else %}
+                cast(null as double precision) as sum_value
+            {% endif %}
+        from {{ feature }}_binned
+        group by loop, departure_date, bin
+        {% if not loop.last %}union all{% endif %}
+    {% endfor %}
 )
 
 select
     loop,
     departure_date,
-    feature,
+    cast(feature as varchar) as feature,
     bin,
-    n
+    n,
+    n_out_of_range,
+    sum_value
 from counted

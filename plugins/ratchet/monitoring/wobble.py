@@ -101,10 +101,10 @@ def judge_level(
 ) -> Level:
     """Whether `daily` has left its level on `k` of the `judged` days; the newest compared day is told.
 
-    The reference is the `window_days` before the first judged day. A day alerts when it lies beyond the limits (wrong with
-    probability `error`) and differs from the mean by `min_change` (of the mean when `is_relative`). With `same_weekday` only
-    days of its weekday are the reference where there are four of them at least; the spread is then of what is left
-    of all days after their weekday's mean.
+    The reference is the `window_days` before the first judged day. A day alerts when it lies beyond the limits (wrong
+    with probability `error`) and differs from the mean by `min_change` (of the mean when `is_relative`). With
+    `same_weekday` a day is compared with its weekday's mean, where each weekday was seen three times at least; the
+    spread is then of what is left of all days after their weekday's mean.
     """
     days = sorted(judged)
     nothing = Level("unknown", math.nan, math.nan, math.nan, math.nan, (), 0, "no day to judge")

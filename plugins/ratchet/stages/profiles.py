@@ -10,14 +10,24 @@ import pandas as pd
 
 from ratchet.ledger.chain import Entry
 from ratchet.loop import Loop
+from ratchet.monitoring.profile import PROFILE_COLUMNS
 from ratchet.settings import Settings
 from ratchet.stages.jobs import Job
 from ratchet.stages.serving import offered
 from ratchet.warehouse.connect import open_warehouse
 
 
-def adopt_bins(settings: Settings, loop: Loop, version: int, bins: list[dict[str, Any]]) -> None:
-    """Replace the loop's bins by those of the model that serves now."""
+def adopt_bins(
+    settings: Settings,
+    loop: Loop,
+    version: int,
+    bins: list[dict[str, Any]],
+    profiles: list[dict[str, Any]] | None = None,
+) -> None:
+    """Replace the loop's bins and profiles by those of the model that serves now.
+
+    A model of before profiles were kept has none: nothing is then said of its ranges, nor of its days' wobble.
+    """
     with (
         open_warehouse(settings, purpose=f"profile of version {version}") as warehouse,
         warehouse.transaction(),
@@ -26,6 +36,13 @@ def adopt_bins(settings: Settings, loop: Loop, version: int, bins: list[dict[str
         rows = pd.DataFrame(bins).assign(loop=loop.loop, model_version=version)
         bounds = {"lower_bound": "float64", "upper_bound": "float64"}
         warehouse.append("ops.feature_bins", rows.astype(bounds))
+        warehouse.execute("delete from ops.feature_profiles where loop = ?", (loop.loop,))
+        if profiles:
+            kept = pd.DataFrame(profiles).assign(loop=loop.loop, model_version=version)
+            numbers = [
+                name for name in PROFILE_COLUMNS if name not in ("loop", "feature", "model_version", "days")
+            ]
+            warehouse.append("ops.feature_profiles", kept.astype(dict.fromkeys(numbers, "float64")))
 
 
 def adopt_profile(settings: Settings, loop: Loop, entries: list[Entry], version: int) -> None:
@@ -33,7 +50,7 @@ def adopt_profile(settings: Settings, loop: Loop, entries: list[Entry], version:
     offer = offered(entries, version)
     job = Job(loop.loop, "retrain", offer.payload["request"], pd.Timestamp(offer.as_of).to_pydatetime())
     document = json.loads((job.folder(settings) / "profile.json").read_text(encoding="utf-8"))
-    adopt_bins(settings, loop, version, document["bins"])
+    adopt_bins(settings, loop, version, document["bins"], document.get("profiles"))
 
 
 def keep_profile(

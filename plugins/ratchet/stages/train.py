@@ -16,7 +16,7 @@ import pandas as pd
 
 from ratchet.ledger.chain import plain
 from ratchet.loop import Loop
-from ratchet.monitoring.profile import reference_bins
+from ratchet.monitoring.profile import feature_profiles, gains, reference_bins
 from ratchet.published import write_atomically
 from ratchet.quality.gates import gate_training
 from ratchet.scoring.child import ScoringFailed
@@ -139,8 +139,9 @@ def fit(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
     job.write(settings, "cost", cost)
     job.write(settings, "fit", document)
     # The version is not known before the registry gives it; the profile is adopted under it.
-    bins = reference_bins(frame, loop, 0).astype(object)
-    job.write(settings, "profile", {"bins": bins.where(bins.notna(), None).to_dict("records")})
+    bins = reference_bins(frame, loop, 0)
+    profiles = feature_profiles(frame, loop, 0, bins, gains(candidate.serving))
+    job.write(settings, "profile", {"bins": _records(bins), "profiles": _records(profiles)})
     if not job.is_dry:
         ledger_of(settings).append(
             loop=loop.loop,
@@ -164,6 +165,15 @@ def _champion(settings: Settings, loop: Loop, job: Job) -> Champion | None:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows in plain types; what is no number is None."""
+    held = rows.astype(object)
+    return [
+        {str(name): value for name, value in row.items()}
+        for row in held.where(held.notna(), None).to_dict("records")
+    ]
 
 
 def _keep(folder: Path, candidate: Candidate) -> None:

@@ -42,6 +42,18 @@ _TABLES = {
         loop varchar not null, model_version integer not null, feature varchar not null, bin integer not null,
         lower_bound double precision, upper_bound double precision, reference_share double precision not null,
         primary key (loop, model_version, feature, bin)""",
+    "ops.feature_profiles": """
+        loop varchar not null, model_version integer not null, feature varchar not null,
+        lowest double precision, highest double precision, days integer not null,
+        log_distance double precision, log_distance_spread double precision,
+        day_mean double precision, day_mean_spread double precision,
+        effect double precision, effect_largest double precision, importance double precision,
+        primary key (loop, model_version, feature)""",
+    "ops.staleness_daily": """
+        loop varchar not null, model_version integer not null, departure_date date not null,
+        trained_until date not null, n_labelled integer not null,
+        sum_log_loss double precision not null, sum_brier double precision not null,
+        primary key (loop, model_version, departure_date)""",
     "ops.experiments": """
         loop varchar not null, experiment_id varchar not null,
         champion_version integer not null, challenger_version integer not null,
