@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,24 @@ def test_rows_come_back_as_they_were_with_the_same_dtypes(settings: Settings) ->
         for got, gave in zip(back[name], ROWS[name], strict=True):
             assert pd.isna(gave) or got == gave, name
     assert back["words"].iloc[1] == ""
+
+
+def test_a_table_holds_what_the_frame_of_the_same_query_holds(settings: Settings) -> None:
+    listed = ", ".join(name for name in TYPES if name != "bytes")
+    with open_warehouse(settings, purpose="test") as warehouse:
+        for sql in (
+            f"select {listed} from raw.t order by n",
+            f"select {listed} from raw.t where n >= ? and false",
+        ):
+            parameters = [0] if "?" in sql else []
+            table, frame = warehouse.table(sql, parameters), warehouse.frame(sql, parameters)
+            assert (table.column_names, table.num_rows) == (list(frame), len(frame))
+            for name in frame:
+                for got, gave in zip(table.column(name).to_pylist(), frame[name], strict=True):
+                    same = float(got) if isinstance(got, Decimal) else got
+                    same = pd.Timestamp(got) if isinstance(gave, pd.Timestamp) else same
+                    assert got is None if pd.isna(gave) else same == gave, (sql, name)
+        assert warehouse.table("select array[1, 2] as listed").to_pylist() == [{"listed": [1, 2]}]
 
 
 def test_a_frames_nan_is_null_and_sqls_nan_is_nan(settings: Settings) -> None:

@@ -46,6 +46,9 @@ class DuckDBWarehouse:
         found: pd.DataFrame = self._connection.execute(sql, list(params)).df()
         return found
 
+    def table(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
+        return self._connection.sql(sql, params=list(params)).to_arrow_table()
+
     def execute(self, sql: str, params: Sequence[Any] = ()) -> None:
         self._connection.execute(sql, list(params))
 

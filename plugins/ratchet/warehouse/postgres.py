@@ -7,7 +7,7 @@ import io
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from functools import lru_cache
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import psycopg2
+import pyarrow as pa
 
 from ratchet.settings import Settings, postgres_address
 from ratchet.warehouse.postgres_rows import (
@@ -24,6 +25,8 @@ from ratchet.warehouse.postgres_rows import (
     can_copy,
     frame_of_csv,
     frame_of_rows,
+    table_of_csv,
+    table_of_rows,
 )
 from ratchet.warehouse.postgres_session import connected
 from ratchet.warehouse.protocol import (
@@ -108,6 +111,15 @@ class PostgresWarehouse:
             ) from None
 
     def frame(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
+        found: pd.DataFrame = self._asked(sql, params, frame_of_csv, frame_of_rows)
+        return found
+
+    def table(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
+        return self._asked(sql, params, table_of_csv, table_of_rows)
+
+    def _asked(
+        self, sql: str, params: Sequence[Any], of_csv: Callable[..., Any], of_rows: Callable[..., Any]
+    ) -> Any:
         statement, wanted = translated(sql)
         if wanted != len(params):
             raise WarehouseError(f"{len(params)} values for {wanted} parameters: {sql}")
@@ -121,9 +133,9 @@ class PostgresWarehouse:
             if can_copy(types):
                 sink = io.BytesIO()
                 cursor.copy_expert(f"copy ({bound}\n) to stdout (format csv)", sink)
-                return frame_of_csv(sink.getvalue(), names, types)
+                return of_csv(sink.getvalue(), names, types)
             cursor.execute(bound)
-            return frame_of_rows(cursor.fetchall(), names)
+            return of_rows(cursor.fetchall(), names)
 
     def execute(self, sql: str, params: Sequence[Any] = ()) -> None:
         with self._connection.cursor() as cursor:

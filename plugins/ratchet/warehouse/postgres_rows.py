@@ -61,29 +61,36 @@ def can_copy(types: Sequence[int]) -> bool:
 
 def frame_of_csv(data: bytes, names: Sequence[str], types: Sequence[int]) -> pd.DataFrame:
     """The frame of what `copy ... to stdout (format csv)` wrote; dtypes as DuckDB's `.df()` has them."""
-    labels = [str(position) for position in range(len(names))]  # names may repeat
     kinds = [_READ_AS[oid] for oid in types]
-    if data:
-        table = arrow_csv.read_csv(
-            io.BytesIO(data),
-            read_options=arrow_csv.ReadOptions(column_names=labels, use_threads=False),
-            parse_options=arrow_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types={
-                    label: _TEXT if kind == _BYTES else kind
-                    for label, kind in zip(labels, kinds, strict=True)
-                },
-                null_values=[""],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-                true_values=["t"],
-                false_values=["f"],
-            ),
-        )
-        columns = table.columns
-    else:
-        columns = [pa.chunked_array([], type=kind) for kind in kinds]
+    columns = _columns_of_csv(data, kinds)
     return _framed([_series(column, kind) for column, kind in zip(columns, kinds, strict=True)], names)
+
+
+def table_of_csv(data: bytes, names: Sequence[str], types: Sequence[int]) -> pa.Table:
+    """The same as Arrow; bytes stay in Postgres' hexadecimal."""
+    return pa.table(_columns_of_csv(data, [_READ_AS[oid] for oid in types]), names=list(names))
+
+
+def _columns_of_csv(data: bytes, kinds: Sequence[pa.DataType]) -> list[Any]:
+    if not data:
+        return [pa.chunked_array([], type=kind) for kind in kinds]
+    labels = [str(position) for position in range(len(kinds))]  # names may repeat
+    table = arrow_csv.read_csv(
+        io.BytesIO(data),
+        read_options=arrow_csv.ReadOptions(column_names=labels, use_threads=False),
+        parse_options=arrow_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types={
+                label: _TEXT if kind == _BYTES else kind for label, kind in zip(labels, kinds, strict=True)
+            },
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            true_values=["t"],
+            false_values=["f"],
+        ),
+    )
+    return list(table.columns)
 
 
 def _framed(columns: list[pd.Series], names: Sequence[str]) -> pd.DataFrame:
@@ -126,6 +133,11 @@ def frame_of_rows(rows: Sequence[tuple[Any, ...]], names: Sequence[str]) -> pd.D
         else:
             columns.append(pd.Series(values, dtype=None if known else object))
     return _framed(columns, names)
+
+
+def table_of_rows(rows: Sequence[tuple[Any, ...]], names: Sequence[str]) -> pa.Table:
+    """The same as Arrow."""
+    return pa.Table.from_pandas(frame_of_rows(rows, names), preserve_index=False)
 
 
 def arrow_of_frame(frame: pd.DataFrame, columns: dict[str, str], table: str) -> pa.Table:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import pandas as pd
+import pyarrow as pa
 
 _TABLE = re.compile(r"[a-z_][a-z0-9_]{0,62}\.[a-z_][a-z0-9_]{0,62}")
 _COLUMN = re.compile(r"[a-z_][a-z0-9_]{0,62}")
@@ -26,6 +27,12 @@ class Warehouse(Protocol):
 
     def frame(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
         """The rows of a query; times are naive UTC."""
+
+    def table(self, sql: str, params: Sequence[Any] = ()) -> pa.Table:
+        """The rows of a query as Arrow, for many rows that need not become a frame; missing is null.
+
+        Types are the engine's: a number that one hands out as a decimal may be a float on another.
+        """
 
     def execute(self, sql: str, params: Sequence[Any] = ()) -> None:
         """Run one statement for its effect."""
