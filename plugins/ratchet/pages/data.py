@@ -36,14 +36,14 @@ def data(source: Source, links: Links) -> Page:
     if found is None:
         panels.append(not_measured("What came in", "monitor_data", MONITOR))
     else:
-        panels += [_freshness(found), _volume(found), _put_aside(found), _gates(found), _maturity(found)]
+        panels += [_freshness(found), _volume(found), _put_aside(found), _maturity(found), _gates(found)]
     return Page("data", "Data", tuple(panels), as_of(found))
 
 
 def _partitions(source: Source, links: Links) -> Panel:
     built, landing = source.summary("partitions"), source.summary("landing")
     if built is None:
-        return Panel("Partitions", notes=("Nothing was built yet.",), tone="warn")
+        return Panel("Partitions", is_half=True, notes=("Nothing was built yet.",), tone="warn")
     features = built.get("features") or {}
     blocked = [b for b in built.get("blocked") or [] if b.get("border") == "features"] + list(
         (landing or {}).get("blocked") or []
@@ -74,7 +74,9 @@ def _partitions(source: Source, links: Links) -> Panel:
             for b in blocked[:30]
         ]
         tables = (table(("border", "table", "date", "why"), rows),)
-    return Panel("Partitions", facts=tuple(facts), tables=tables, tone="bad" if blocked else "plain")
+    return Panel(
+        "Partitions", is_half=True, facts=tuple(facts), tables=tables, tone="bad" if blocked else "plain"
+    )
 
 
 def _freshness(found: Mapping[str, Any]) -> Panel:
@@ -87,7 +89,11 @@ def _freshness(found: Mapping[str, Any]) -> Panel:
         )
         for one in found.get("freshness") or []
     ]
-    return Panel("Freshness", tables=(table(("source", "last received (UTC)", "hours late", "state"), rows),))
+    return Panel(
+        "Freshness",
+        is_half=True,
+        tables=(table(("source", "last received (UTC)", "hours late", "state"), rows),),
+    )
 
 
 def _by_source(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
@@ -130,6 +136,7 @@ def _put_aside(found: Mapping[str, Any]) -> Panel:
         )
     return Panel(
         "Quarantine and duplicates",
+        is_half=True,
         tables=(table(("source", "landed", "in quarantine", "share", "duplicates", "days"), rows),),
     )
 
@@ -148,6 +155,8 @@ def _gates(found: Mapping[str, Any]) -> Panel:
         verdicts = [by_key.get((border, name, day)) for day in days]
         rows.append((name, [None if v is None else (v, VERDICTS.get(v, "ink")) for v in verdicts]))
     bad = [g for g in gates if g.get("verdict") != "pass"]
+    newest = sorted(bad, key=lambda g: str(g.get("date")), reverse=True)
+    shown_first = sorted(newest, key=lambda g: g.get("verdict") != "block")
     shown = table(
         ("border", "table", "date", "verdict", "why"),
         [
@@ -158,21 +167,22 @@ def _gates(found: Mapping[str, Any]) -> Panel:
                 state_cell(g.get("verdict")),
                 joined(g.get("reasons")),
             )
-            for g in bad[::-1][:20]
+            for g in shown_first[:20]
         ],
     )
     passed = len(gates) - len(bad)
     return Panel(
         "Gates", about=f"{passed} of {len(gates)} verdicts passed without a note.",
         plots=(plots.strip("Verdicts by day", short_days(days), rows, note="× blocked, ! passed with a note"),),
-        tables=(shown,) if bad else (), tone="bad" if any(g.get("verdict") == "block" for g in bad[-20:]) else "plain",
+        tables=(shown,) if bad else (),
+        tone="bad" if any(g.get("verdict") == "block" for g in newest[:20]) else "plain",
     )  # fmt: skip
 
 
 def _maturity(found: Mapping[str, Any]) -> Panel:
     rows = found.get("maturity") or []
     if not rows:
-        return Panel("Label maturity", notes=("No outcome was received yet.",), tone="warn")
+        return Panel("Label maturity", is_half=True, notes=("No outcome was received yet.",), tone="warn")
     plot = plots.lines(
         "Outcomes received by age", [str(row.get("age_days")) for row in rows],
         [plots.Series("share received", [row.get("share_received") for row in rows], has_points=len(rows) < 30)],
@@ -189,4 +199,4 @@ def _maturity(found: Mapping[str, Any]) -> Panel:
             ),
         ),
     )
-    return Panel("Label maturity", facts=facts, plots=(plot,))
+    return Panel("Label maturity", is_half=True, facts=facts, plots=(plot,))

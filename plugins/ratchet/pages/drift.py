@@ -63,18 +63,18 @@ def _causes(features: Rows) -> Panel:
     if features:
         facts.append(("their share of the model's gain", Cell(percent(weight, 0))))
     notes = () if features else ("No feature was measured.",)
-    return Panel("In short", facts=tuple(facts), notes=notes)
+    return Panel("In short", is_half=True, facts=tuple(facts), notes=notes)
 
 
 def _multivariate(found: Mapping[str, Any] | None) -> Panel | None:
     if found is None:
-        return Panel("All features together", notes=("Not measured for these days.",))
+        return Panel("All features together", is_half=True, notes=("Not measured for these days.",))
     facts = [("method", Cell(told(found.get("method")))), ("state", state_cell(found.get("state")))]
     auc = {"value": found.get("auc"), "low": found.get("low"), "high": found.get("high")}
     if auc["value"] is not None:
         facts.insert(1, ("AUC of reference against now", Cell(f"{limits(auc, 3)}; 0.5: they look alike")))
     facts.append(("days", Cell(told(found.get("days")))))
-    return Panel("All features together", facts=tuple(facts))
+    return Panel("All features together", is_half=True, facts=tuple(facts))
 
 
 def _features(features: Rows) -> Panel:

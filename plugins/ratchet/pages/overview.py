@@ -27,9 +27,8 @@ HORIZON_DAYS = 400
 def overview(source: Source, links: Links) -> Page:
     """The page."""
     panels = [
-        _serves(source, links), _trial(source, links), _asked(source, links), _incidents(source),
-        _releases(source), _triggers(source), _decisions(source, links),
-        Panel("Look further", facts=links.beside()),
+        _asked(source, links), _serves(source, links), _releases(source), _trial(source, links), _incidents(source),
+        _triggers(source), _decisions(source, links), Panel("Look further", facts=links.beside()),
     ]  # fmt: skip
     return Page("overview", "Overview", tuple(p for p in panels if p is not None), source.loop.goal)
 
@@ -39,7 +38,7 @@ def _serves(source: Source, links: Links) -> Panel:
     who = ("owner", Cell(f"{owner.name}, {owner.team} ({owner.contact}); then {owner.escalation}"))
     if state.champion_version is None:
         return Panel(
-            "Serves", facts=(who,), tone="warn",
+            "Serves", is_half=True, facts=(who,), tone="warn",
             notes=("Nothing: no champion was ever made (run train_model with mode bootstrap).",),
         )  # fmt: skip
     since = "unknown" if state.champion_since is None else f"{state.champion_since:%Y-%m-%d}"
@@ -84,7 +83,7 @@ def _serves(source: Source, links: Links) -> Panel:
             ),
         )
     )
-    return Panel("Serves", facts=(*facts, who))
+    return Panel("Serves", is_half=True, facts=(*facts, who))
 
 
 def _trial(source: Source, links: Links) -> Panel:
@@ -200,10 +199,16 @@ def incident_table(opened: list[dict[str, Any]]) -> Table:
 
 def _releases(source: Source) -> Panel:
     if source.as_of is None:
-        return Panel("Next release window", notes=("Nothing was judged yet, so no day is the next one.",))
+        return Panel(
+            "Next release window", is_half=True, notes=("Nothing was judged yet, so no day is the next one.",)
+        )
     closed = release_block(source.loop, "start", source.as_of)
     if closed is None:
-        return Panel("Next release window", facts=(("open", Cell(f"on {source.as_of:%Y-%m-%d}", "good")),))
+        return Panel(
+            "Next release window",
+            is_half=True,
+            facts=(("open", Cell(f"on {source.as_of:%Y-%m-%d}", "good")),),
+        )
     day = next(
         (
             later
@@ -214,7 +219,7 @@ def _releases(source: Source) -> Panel:
     )
     then = f"none within {HORIZON_DAYS} days" if day is None else f"{day:%A, %Y-%m-%d}"
     return Panel(
-        "Next release window", facts=(("opens", Cell(then, "warn")), ("closed now", Cell(closed)))
+        "Next release window", is_half=True, facts=(("opens", Cell(then, "warn")), ("closed now", Cell(closed)))
     )  # fmt: skip
 
 
@@ -247,7 +252,7 @@ def _triggers(source: Source) -> Panel:
         if spent
         else ()
     )
-    return Panel("Retrain policy", facts=facts, tables=(table(("as of", "tier", "", "why"), rows),))
+    return Panel("Retrain policy", facts=facts, tables=(table(("as of", "tier", "action", "why"), rows),))
 
 
 def _decisions(source: Source, links: Links) -> Panel:

@@ -66,6 +66,7 @@ class Panel:
     notes: tuple[str, ...] = ()
     is_simulated: bool = False
     is_small: bool = False
+    is_half: bool = False
     tone: Tone = "plain"
     form: Form | None = None
 

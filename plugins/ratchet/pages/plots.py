@@ -236,7 +236,7 @@ def curve(
         dash = " dashed" if is_dashed else ""
         body.append(f'<polyline class="s-{colour}{dash}" points="{" ".join(f"{x},{y}" for x, y in where)}"/>')
         if not is_dashed:
-            radii = sizes if at == 0 and sizes else [2.6] * len(where)
+            radii = sizes if at == 0 and sizes else [2.6 if len(where) > 1 else 4.5] * len(where)
             body += [
                 f'<circle class="f-{colour} mark" cx="{x}" cy="{y}" r="{r:.1f}"/>'
                 for (x, y), r in zip(where, radii, strict=True)
@@ -254,7 +254,7 @@ def strip(
     note: str = "",
 ) -> Plot:
     """A row of squares a subject, one a day: a state and its colour, None where nothing was judged."""
-    longest = max((len(row[0]) for row in rows), default=4)
+    longest = max((min(len(row[0]), 22) for row in rows), default=4)
     left = min(150.0, 14 + 6.4 * longest)
     frame = Frame(WIDTH, 32 + 18 * max(len(rows), 1), (0, max(len(names), 1)), (0, 1), left=left, top=4)
     wide = (frame.width - frame.left - frame.right) / max(len(names), 1)
@@ -262,7 +262,8 @@ def strip(
     letters = {"bad": "×", "warn": "!"}
     for at, (subject, states) in enumerate(rows):
         y = frame.top + 18 * at
-        body.append(_text(frame.left - 8, y + 12, subject, "end"))
+        shown = subject if len(subject) < 23 else f"{subject[:21]}…"
+        body.append(_text(frame.left - 8, y + 12, shown, "end"))
         for i, state in enumerate(states):
             if state is None:
                 continue

@@ -126,7 +126,7 @@ def _reliability(found: Mapping[str, Any]) -> Panel:
         if r.get("rate") is not None and r.get("mean_score") is not None
     ]
     if not rows:
-        return Panel("Calibration", notes=("Not measured yet: no mature labels.",), tone="warn")
+        return Panel("Calibration", is_half=True, notes=("Not measured yet: no mature labels.",), tone="warn")
     total = sum(int(r.get("n") or 0) for r in rows) or 1
     plot = plots.curve(
         "Reliability", [("served model", [(r["mean_score"], r["rate"]) for r in rows], "main", False)],
@@ -142,13 +142,13 @@ def _reliability(found: Mapping[str, Any]) -> Panel:
             for r in rows
         ],
     )
-    return Panel("Calibration", plots=(plot,), tables=(shown,))
+    return Panel("Calibration", is_half=True, plots=(plot,), tables=(shown,))
 
 
 def _cohorts(found: Mapping[str, Any], k: int) -> Panel:
     rows = found.get("by_cohort") or []
     if not rows:
-        return Panel("By cohort", notes=("Not measured yet.",), tone="warn")
+        return Panel("By cohort", is_half=True, notes=("Not measured yet.",), tone="warn")
     metric = next((name for name in NAMES if any(name in row for row in rows)), None)
     drawn: list[Any] = []
     body: list[tuple[Any, ...]] = []
@@ -172,7 +172,7 @@ def _cohorts(found: Mapping[str, Any], k: int) -> Panel:
     plot = (plots.forest(f"{figure} by cohort", drawn, zero=None),) if drawn else ()
     worse = any(row.get("state") == "worse" for row in rows)
     return Panel(
-        "By cohort", plots=plot, tables=(table(("cohort", "labels", "days", figure, "state"), body),),
+        "By cohort", is_half=True, plots=plot, tables=(table(("cohort", "labels", "days", figure, "state"), body),),
         tone="bad" if worse else "plain",
     )  # fmt: skip
 
@@ -182,6 +182,7 @@ def _staleness(found: Mapping[str, Any], k: int) -> Panel:
     if not rows:
         return Panel(
             "Quality against the model's age",
+            is_half=True,
             notes=("Not measured yet: old champions were not scored anew.",),
         )
     plot = plots.forest(
@@ -193,7 +194,7 @@ def _staleness(found: Mapping[str, Any], k: int) -> Panel:
         ],
         zero=None, note="Each former champion scored on the same new days: what waiting costs.",
     )  # fmt: skip
-    return Panel("Quality against the model's age", plots=(plot,))
+    return Panel("Quality against the model's age", is_half=True, plots=(plot,))
 
 
 def _detectors(found: Mapping[str, Any]) -> Panel:
@@ -202,7 +203,9 @@ def _detectors(found: Mapping[str, Any]) -> Panel:
         for d in found.get("detectors") or []
     ]
     if not rows:
-        return Panel("Sequential detectors", notes=("None watches a stream.",))
+        return Panel("Sequential detectors", is_half=True, notes=("None watches a stream.",))
     return Panel(
-        "Sequential detectors", tables=(table(("detector", "stream", "state", "last change"), rows),)
+        "Sequential detectors",
+        is_half=True,
+        tables=(table(("detector", "stream", "state", "last change"), rows),),
     )

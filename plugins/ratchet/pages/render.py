@@ -48,7 +48,7 @@ def page_html(
         _environment()
         .get_template("page.html")
         .render(
-            page=page, loop=name, current=current, token=token, said=said, said_tone=said_tone,
+            page=page, loop_name=name, current=current, token=token, said=said, said_tone=said_tone,
             static=f"{links.own}/static", action=links.page("approvals"), waits=waiting(source.entries) is not None,
             loops=[(one, f"{links.own}/{one}/overview") for one in loops],
             navigation=[(slug, title, links.page(slug)) for slug, title in TITLES.items()],
@@ -83,7 +83,7 @@ def report_html(source: Source) -> str:
         _environment()
         .get_template("report.html")
         .render(
-            loop=source.loop.loop, as_of=as_of, css=css, pages=[*pages, *certificates],
+            loop_name=source.loop.loop, as_of=as_of, css=css, pages=[*pages, *certificates],
             navigation=[(page.slug, TITLES[page.slug]) for page in pages],
         )
     )  # fmt: skip

@@ -11,7 +11,7 @@ from ratchet.certificate.summary import evaluation_of, looks_before, started
 from ratchet.experiment.boundaries import critical_values, power_spending
 from ratchet.ledger.chain import Entry
 from ratchet.pages import plots
-from ratchet.pages.parts import Plot
+from ratchet.pages.parts import Plot, short_days
 
 Point = tuple[float, float]
 Part = tuple[str, list[Point], plots.Colour, bool]
@@ -72,7 +72,7 @@ def harm(entries: Sequence[Entry], look: Entry) -> Plot | None:
         for at, (name, path) in enumerate(sorted(paths.items())[:8])
     ]  # fmt: skip
     return plots.lines(
-        "Evidence of harm", [e.payload["day"] for e in looks], series, limit=("roll back at", 1.0),
+        "Evidence of harm", short_days([e.payload["day"] for e in looks]), series, limit=("roll back at", 1.0),
         note="log e-values as shares of the limit at which the challenger is rolled back.",
     )  # fmt: skip
 

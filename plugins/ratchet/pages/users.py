@@ -78,7 +78,9 @@ def _categories(found: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
             )
     notes = () if body else ("No complaint was sorted yet.",)
     tables = (table(("category", "complaints", "rate", "trend"), body),) if body else ()
-    return Panel("Complaints by category", tables=tables, notes=notes, is_simulated=is_simulated)
+    return Panel(
+        "Complaints by category", is_half=True, tables=tables, notes=notes, is_simulated=is_simulated
+    )
 
 
 def _trend(value: Any) -> str:
@@ -95,4 +97,6 @@ def _fairness(found: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
             body.append((name, told(n), limits(one.get("rating_mean"), 2), state_cell(one.get("state"))))
     notes = () if body else ("Not measured yet.",)
     tables = (table(("cohort", "answers", "mean rating", "state"), body),) if body else ()
-    return Panel("Fairness as users see it", tables=tables, notes=notes, is_simulated=is_simulated)
+    return Panel(
+        "Fairness as users see it", is_half=True, tables=tables, notes=notes, is_simulated=is_simulated
+    )
