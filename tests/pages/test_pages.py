@@ -173,10 +173,7 @@ def test_a_changed_ledger_is_not_shown(loop: Loop, tmp_path: Path) -> None:
         Source.of(settings, loop)
     other = load_settings({"RATCHET_HOME": str(tmp_path / "other")})
     write_ledger(other, entries)
-    with sqlite3.connect(other.ledger_url.removeprefix("sqlite:///")) as connection:
-        connection.execute(
-            "update ledger_entries set payload = replace(payload, 'hold', 'held') where seq = 5"
-        )
+    change(other, "update ledger_entries set payload = replace(payload, 'hold', 'held') where seq = 5")
     with pytest.raises(LedgerBroken):
         Source.of(other, loop)
 
