@@ -60,9 +60,19 @@
 {%- endmacro %}
 
 
-{#- First and last date of the scope as YYYY-MM-DD, or nothing in a full build or for an empty scope. -#}
+{#- First and last date of an incremental build's scope as YYYY-MM-DD, or nothing in a full build or for an empty
+    scope. -#}
 {% macro scope_edges(what) -%}
     {%- if execute and is_incremental() -%}
+        {{ return(edges_of_scope(what)) }}
+    {%- endif -%}
+    {{ return(none) }}
+{%- endmacro %}
+
+
+{#- First and last date of the scope as YYYY-MM-DD, or nothing for an empty scope or before there is one. -#}
+{% macro edges_of_scope(what='facts') -%}
+    {%- if execute and load_relation(source('ops', 'build_scope')) is not none -%}
         {%- set found = run_query(
             "select cast(min(departure_date) as varchar), cast(max(departure_date) as varchar) from "
             ~ source('ops', 'build_scope') ~ " as build_scope " ~ dates_of(what)
@@ -81,9 +91,10 @@
 {%- endmacro %}
 
 
-{#- Pre-hook of incremental models: takes the scope's dates out, in the transaction that appends them again. -#}
+{#- Pre-hook of incremental models: takes the scope's dates out, in the transaction that appends them again. A model
+    whose meta says is_additive keeps what it has. -#}
 {% macro delete_build_scope(what='facts') -%}
-    {%- if is_incremental() -%}
+    {%- if is_incremental() and not (config.get('meta') or {}).get('is_additive') -%}
         delete from {{ this }}
         where {{ in_build_scope(this.identifier, what) }}
     {%- endif -%}
@@ -97,4 +108,31 @@
     {%- elif what != 'facts' -%}
         {{ exceptions.raise_compiler_error("build scope of '" ~ what ~ "'; use facts or features") }}
     {%- endif -%}
+{%- endmacro %}
+
+
+{#- The versions of the flights that have one where `within` holds (a condition on `versions`): those themselves, and of
+    flights that are on more than one date those elsewhere. Each date is read alone. -#}
+{% macro versions_of_flights(within) -%}
+    select versions.*
+    from {{ ref('stg_schedule__flights') }} as versions
+    where {{ within }}
+    union all
+    select versions.*
+    from {{ ref('stg_schedule__flights') }} as versions
+    inner join {{ ref('int_units_moved') }} as elsewhere
+        on
+            versions.loop = elsewhere.loop
+            and versions.unit_id = elsewhere.unit_id
+            and versions.departure_date = elsewhere.departure_date
+    where
+        not ({{ within }})
+        and (elsewhere.loop, elsewhere.unit_id)
+        in (
+            select
+                versions.loop,
+                versions.unit_id
+            from {{ ref('int_units_moved') }} as versions
+            where {{ within }}
+        )
 {%- endmacro %}

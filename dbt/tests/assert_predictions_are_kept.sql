@@ -1,3 +1,4 @@
+{%- set edges = edges_of_scope() or ('1900-01-01', '2200-01-01') -%}
 -- Every prediction that landed in time for a scheduled flight of the scope counts or is named as doubled, and no other.
 with
 
@@ -7,13 +8,6 @@ build_scope as (
 
 scheduled as (
     select * from {{ ref('int_flights_scheduled') }}
-),
-
-edges as (
-    select
-        min(departure_date) as first_date,
-        max(departure_date) as last_date
-    from build_scope
 ),
 
 staged as (
@@ -38,16 +32,13 @@ expected as (
     inner join build_scope
         on
             scheduled.loop = build_scope.loop
-            and scheduled.departure_date = build_scope.departure_date
+        and scheduled.departure_date = build_scope.departure_date
     where
         {{ within_reach('staged.received_at', 'scheduled.scheduled_departure_at') }}
         -- What the line above implies, so that a table of years is read for these days alone. Dates are local.
-        and staged.received_at >= (
-            select edges.first_date - interval '{{ var("flights_ahead_days") + 2 }} days' from edges
-        )
-        and staged.received_at < (
-            select edges.last_date + interval '{{ var("flights_amend_days") + 2 }} days' from edges
-        )
+        and scheduled.departure_date between {{ day_literal(edges[0], 0) }} and {{ day_literal(edges[1], 0) }}
+        and staged.received_at >= {{ day_literal(edges[0], -var('flights_ahead_days') - 2) }}
+        and staged.received_at < {{ day_literal(edges[1], var('flights_amend_days') + 2) }}
 ),
 
 found as (

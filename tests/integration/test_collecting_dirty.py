@@ -87,7 +87,7 @@ def stage(settings: Settings, dates: dict[date, bool], *, value: int, verdict: s
                 "timestamp '2013-08-06' as outcomes_until",
             ),
             (
-                "monitoring.mon_rows_unplaced",
+                "intermediate.int_rows_unplaced",
                 "'flights' as loop, 'x' as source, date '2013-08-01' as received_date, "
                 "1 as n_rows, 0 as n_unknown_unit, 0 as n_out_of_reach",
             ),

@@ -1,6 +1,6 @@
 with
 
-predictions as (
+predictions as not materialized (
     select * from {{ ref('fct_predictions') }}
 ),
 

@@ -16,7 +16,7 @@ built as (
     select * from {{ source('ops', 'built_until') }}
 ),
 
-schedule as (
+schedule as not materialized (
     select
         schedule.loop,
         schedule.flight_id as unit_id,
@@ -26,7 +26,7 @@ schedule as (
     from {{ source('raw', 'schedule') }} as schedule
 ),
 
-outcomes as (
+outcomes as not materialized (
     select
         outcomes.loop,
         outcomes.unit_id,
@@ -42,6 +42,31 @@ calendar as (
     from schedule
 ),
 
+-- A row about a unit counts if it is received within reach of its departure: dates further off need not be looked at.
+-- Dates are local, times UTC: a day on either side.
+near as (
+    select distinct
+        calendar.loop,
+        calendar.departure_date
+    from calendar
+    inner join partitions
+        on
+            calendar.loop = partitions.loop
+            and calendar.departure_date
+            between partitions.received_date - interval '{{ var("flights_amend_days") + 2 }} days'
+            and partitions.received_date + interval '{{ var("flights_ahead_days") + 3 }} days'
+    where partitions.source <> 'schedule'
+),
+
+scheduled_near as (
+    select schedule.*
+    from schedule
+    inner join near
+        on
+            schedule.loop = near.loop
+            and schedule.departure_date = near.departure_date
+),
+
 rescheduled as (
     select distinct
         schedule.loop,
@@ -52,6 +77,45 @@ rescheduled as (
             schedule.loop = partitions.loop
             and schedule.received_date = partitions.received_date
     where partitions.source = 'schedule'
+),
+
+-- However long ago: the one place where all of the schedule is searched for a flight.
+versions as (
+    select schedule.*
+    from schedule
+    inner join rescheduled
+        on
+            schedule.loop = rescheduled.loop
+            and schedule.unit_id = rescheduled.unit_id
+),
+
+heard_on as (
+    select distinct
+        outcomes.loop,
+        outcomes.received_date
+    from outcomes
+),
+
+heard_near as (
+    select distinct
+        heard_on.loop,
+        heard_on.received_date
+    from heard_on
+    inner join versions
+        on
+            heard_on.loop = versions.loop
+            and heard_on.received_date
+            between versions.departure_date - interval '{{ var("flights_ahead_days") + 3 }} days'
+            and versions.departure_date + interval '{{ var("flights_amend_days") + 2 }} days'
+),
+
+outcomes_near as (
+    select outcomes.*
+    from outcomes
+    inner join heard_near
+        on
+            outcomes.loop = heard_near.loop
+            and outcomes.received_date = heard_near.received_date
 ),
 
 reported as (
@@ -97,27 +161,23 @@ known_times as (
         cast(greatest(reported.received_at, max(schedule.received_at)) as date) as last_date,
         {{ var('flights_lookback_days') }} as n_days
     from reported
-    inner join schedule
+    inner join scheduled_near as schedule
         on
             reported.loop = schedule.loop
             and reported.unit_id = schedule.unit_id
     group by reported.loop, reported.unit_id, reported.received_at
     union
     select
-        rescheduled.loop,
+        versions.loop,
         cast(min(outcomes.received_at) as date) as first_date,
-        cast(greatest(max(outcomes.received_at), max(schedule.received_at)) as date) as last_date,
+        cast(greatest(max(outcomes.received_at), max(versions.received_at)) as date) as last_date,
         {{ var('flights_lookback_days') }} as n_days
-    from rescheduled
-    inner join outcomes
+    from versions
+    inner join outcomes_near as outcomes
         on
-            rescheduled.loop = outcomes.loop
-            and rescheduled.unit_id = outcomes.unit_id
-    inner join schedule
-        on
-            rescheduled.loop = schedule.loop
-            and rescheduled.unit_id = schedule.unit_id
-    group by rescheduled.loop, rescheduled.unit_id
+            versions.loop = outcomes.loop
+            and versions.unit_id = outcomes.unit_id
+    group by versions.loop, versions.unit_id
     union
     select
         partitions.loop,
@@ -149,14 +209,10 @@ windows as (
 
 reached as (
     select
-        schedule.loop,
-        schedule.departure_date,
+        loop,
+        departure_date,
         1 as is_feature_changed
-    from schedule
-    inner join rescheduled
-        on
-            schedule.loop = rescheduled.loop
-            and schedule.unit_id = rescheduled.unit_id
+    from versions
     union
     select
         calendar.loop,
@@ -192,7 +248,7 @@ reached as (
         schedule.loop,
         schedule.departure_date,
         0 as is_feature_changed
-    from schedule
+    from scheduled_near as schedule
     inner join named
         on
             schedule.loop = named.loop

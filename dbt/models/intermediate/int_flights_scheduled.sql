@@ -1,27 +1,15 @@
 with
 
-versions as (
-    select * from {{ ref('stg_schedule__flights') }}
-),
-
-named as (
-    select distinct
-        versions.loop,
-        versions.unit_id
-    from versions
-    where {{ in_build_scope('versions', 'features') }}
-),
-
 -- All versions of a flight, also those that put it on another date: only one of them stands.
+versions as (
+    {{ versions_of_flights(in_build_scope('versions', 'features')) | indent(4) }}
+),
+
 timed as (
     select
         versions.*,
         versions.scheduled_departure_at - interval '{{ var("flights_lead_hours") }} hours' as predict_at
     from versions
-    inner join named
-        on
-            versions.loop = named.loop
-            and versions.unit_id = named.unit_id
 ),
 
 ranked as (

@@ -16,15 +16,17 @@
         'outcomes': 'dest_outcomes_28d', 'late': 'dest_late_28d',
     },
 ] -%}
+{%- set in_reach = departing_within(
+    'versions.departure_date',
+    'features',
+    var('flights_lookback_days') + var('flights_amend_days') + 1,
+    var('flights_ahead_days') + 2
+) -%}
 
 with
 
 scheduled as (
     select * from {{ ref('int_flights_scheduled') }}
-),
-
-versions as (
-    select * from {{ ref('stg_schedule__flights') }}
 ),
 
 outcomes as (
@@ -47,18 +49,8 @@ flights as (
 ),
 
 -- Every flight that an outcome in reach may be about; one that is known early departs after the scope.
-named as (
-    select distinct
-        versions.loop,
-        versions.unit_id
-    from versions
-    where
-        {{ departing_within(
-            'versions.departure_date',
-            'features',
-            var('flights_lookback_days') + var('flights_amend_days') + 1,
-            var('flights_ahead_days') + 2
-        ) }}
+versions as (
+    {{ versions_of_flights(in_reach) | indent(4) }}
 ),
 
 timed as (
@@ -79,10 +71,6 @@ timed as (
             else 0
         end as is_in_time
     from versions
-    inner join named
-        on
-            versions.loop = named.loop
-            and versions.unit_id = named.unit_id
 ),
 
 known_so_far as (

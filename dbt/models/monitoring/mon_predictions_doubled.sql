@@ -8,7 +8,7 @@ predictions as (
     select * from {{ ref('stg_predictions__predictions') }}
 ),
 
-facts as (
+facts as not materialized (
     select * from {{ ref('fct_predictions') }}
 ),
 

@@ -11,7 +11,7 @@ rows_of_sources as (
         select
             loop,
             '{{ name }}' as source,
-            cast(received_at as date) as received_date,
+            received_date,
             unit_id,
             received_at
         from {{ ref(staged) }}

@@ -16,6 +16,7 @@ passed as (
         feedback.is_simulated,
         feedback.event_at as feedback_event_at,
         feedback.received_at,
+        feedback.received_date,
         feedback.row_hash,
         (feedback.comment is not null and feedback.comment <> '') as has_comment
     from feedback
@@ -33,6 +34,7 @@ select
     is_simulated,
     feedback_event_at,
     received_at,
+    received_date,
     row_hash,
     has_comment
 from passed

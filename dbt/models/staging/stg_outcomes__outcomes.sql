@@ -12,6 +12,7 @@ passed as (
         outcomes.outcome_value,
         outcomes.event_at as outcome_event_at,
         outcomes.received_at,
+        outcomes.received_date,
         outcomes.row_hash
     from outcomes
     where {{ passed_landing_gate('outcomes', 'outcomes') }}
@@ -24,5 +25,6 @@ select
     outcome_value,
     outcome_event_at,
     received_at,
+    received_date,
     row_hash
 from passed

@@ -17,6 +17,7 @@ passed as (
         predictions.latency_ms,
         predictions.event_at as predicted_at,
         predictions.received_at,
+        predictions.received_date,
         predictions.row_hash
     from predictions
     where {{ passed_landing_gate('predictions', 'predictions') }}
@@ -34,5 +35,6 @@ select
     latency_ms,
     predicted_at,
     received_at,
+    received_date,
     row_hash
 from passed

@@ -30,6 +30,7 @@ passed as (
         served_features.carrier,
         served_features.event_at as predicted_at,
         served_features.received_at,
+        served_features.received_date,
         served_features.row_hash
     from served_features
     where {{ passed_landing_gate('served_features', 'served_features') }}
@@ -60,5 +61,6 @@ select
     carrier,
     predicted_at,
     received_at,
+    received_date,
     row_hash
 from passed

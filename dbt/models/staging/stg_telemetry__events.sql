@@ -15,6 +15,7 @@ passed as (
         telemetry.is_simulated,
         telemetry.event_at as telemetry_event_at,
         telemetry.received_at,
+        telemetry.received_date,
         telemetry.row_hash
     from telemetry
     where {{ passed_landing_gate('telemetry', 'telemetry') }}
@@ -30,5 +31,6 @@ select
     is_simulated,
     telemetry_event_at,
     received_at,
+    received_date,
     row_hash
 from passed

@@ -113,7 +113,7 @@ def copy_scope(warehouse: Warehouse, loop: Loop) -> dict[str, int]:
     tables = staged_tables(warehouse)
     if not tables:
         raise WarehouseError("nothing is staged: the models were never built (build_models)")
-    edges = _edges(warehouse, loop, "departure_date", "ops.build_scope")
+    edges = _edges(warehouse, loop)
     if edges is None:
         raise WarehouseError("the build has no scope: run collect_dirty first")
     first, last = edges
@@ -151,11 +151,10 @@ def copy_scope(warehouse: Warehouse, loop: Loop) -> dict[str, int]:
     return copied
 
 
-def _edges(warehouse: Warehouse, loop: Loop, column: str, table: str) -> tuple[date, date] | None:
-    """The first and last day of the loop in a table of book-keeping; None when it has no row."""
-    name = checked_column(column)
+def _edges(warehouse: Warehouse, loop: Loop) -> tuple[date, date] | None:
+    """The first and last departure date of the build's scope; None when it has none."""
     found = warehouse.frame(
-        f"select min({name}) as first_day, max({name}) as last_day from {checked_table(table)} where loop = ?",  # noqa: S608
+        "select min(departure_date) as first_day, max(departure_date) as last_day from ops.build_scope where loop = ?",
         (loop.loop,),
     )
     if found["first_day"].isna().all():
@@ -203,17 +202,10 @@ def adopt_verdicts(warehouse: Warehouse, loop: Loop) -> None:
 
 def _unplaced(warehouse: Warehouse, loop: Loop) -> list[dict[str, Any]]:
     """Of the partitions that were built, those with rows that changed no fact, and why."""
-    edges = _edges(warehouse, loop, "received_date", "ops.building_partitions")
-    if edges is None:
-        return []
-    # The first and last day stand beside the partitions, so that years of rows are not counted for one day.
     found = warehouse.frame(
-        "select u.source, u.received_date, u.n_rows, u.n_unknown_unit, u.n_out_of_reach "
-        "from monitoring.mon_rows_unplaced u inner join ops.building_partitions b on b.loop = u.loop "
-        "and b.source = u.source and b.received_date = u.received_date "
-        "where u.loop = ? and u.received_date between ? and ? and u.n_unknown_unit + u.n_out_of_reach > 0 "
-        "order by 1, 2",
-        (loop.loop, *edges),
+        "select source, received_date, n_rows, n_unknown_unit, n_out_of_reach from intermediate.int_rows_unplaced "
+        "where loop = ? and n_unknown_unit + n_out_of_reach > 0 order by 1, 2",
+        (loop.loop,),
     )
     found["received_date"] = pd.to_datetime(found["received_date"]).dt.date.astype(str)
     return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
