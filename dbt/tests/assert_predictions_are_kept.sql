@@ -32,7 +32,7 @@ expected as (
     inner join build_scope
         on
             scheduled.loop = build_scope.loop
-        and scheduled.departure_date = build_scope.departure_date
+            and scheduled.departure_date = build_scope.departure_date
     where
         {{ within_reach('staged.received_at', 'scheduled.scheduled_departure_at') }}
         -- What the line above implies, so that a table of years is read for these days alone. Dates are local.
