@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
 
+from ratchet.airflow.notify import tell_of_failure
+
 if TYPE_CHECKING:
     from ratchet.loop import Loop
 
@@ -53,6 +55,7 @@ APPLY = {
 def of(loop: Loop, doc: str | None, *, minutes: int, active_runs: int = 1) -> dict[str, Any]:
     """Keyword arguments of `@dag` for a stage of `loop`; a task may take `minutes` at most."""
     start = datetime.combine(loop.data_span.start, datetime.min.time(), tzinfo=UTC)
+    told = {"on_failure_callback": tell_of_failure(loop.loop)} if loop.monitoring.notify else {}
     return {
         "start_date": start,
         "catchup": False,
@@ -65,5 +68,6 @@ def of(loop: Loop, doc: str | None, *, minutes: int, active_runs: int = 1) -> di
             "retries": 1,
             "retry_delay": timedelta(seconds=5),
             "execution_timeout": timedelta(minutes=minutes),
+            **told,
         },
     }

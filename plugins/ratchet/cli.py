@@ -13,7 +13,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ratchet.commands import cohort, decision, drill, experiment, explain, ledger, quarantine, snapshot
+from ratchet.commands import (
+    cohort,
+    decision,
+    drill,
+    experiment,
+    explain,
+    incident,
+    ledger,
+    quarantine,
+    snapshot,
+)
 from ratchet.commands.approve import approve, reject
 from ratchet.commands.backfill import backfill
 from ratchet.commands.report import report
@@ -37,6 +47,7 @@ app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(explain.app, name="explain")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(drill.app, name="drill")
+app.add_typer(incident.app, name="incident")
 app.command()(backfill)
 app.command()(approve)
 app.command()(reject)

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 STAGES = {
     "ingest_events": ["land_files", "gate_landing", "hold_blocked"],
     "build_warehouse": ["collect_dirty", "build_models", "gate_features", "publish_partitions"],
-    "monitor_model": ["measure_health", "decide_retrain"],
+    "monitor_model": ["measure_health", "judge_incidents", "decide_retrain", "answer_urgent"],
+    "watch_incidents": ["watch_silence"],
     "train_model": [
         "wait_for_request", "wait_for_labels", "wait_for_gates", "take_snapshot", "gate_training", "fit_candidate",
         "evaluate_candidate", "offer_challenger",
@@ -83,7 +84,8 @@ def test_assets_join_the_dags_as_the_map_says(dags: dict[str, Any]) -> None:
 
 def test_tasks_that_open_the_warehouse_share_one_slot(dags: dict[str, Any]) -> None:
     without = {
-        "hold_blocked", "decide_retrain", "wait_for_request", "wait_for_labels", "wait_for_gates", "gate_training",
+        "hold_blocked", "judge_incidents", "decide_retrain", "answer_urgent", "watch_silence",
+        "wait_for_request", "wait_for_labels", "wait_for_gates", "gate_training",
         "fit_candidate", "evaluate_candidate", "drill_rollback",
         "run_experiment",
     }  # fmt: skip
@@ -104,7 +106,7 @@ def test_no_timetable_makes_runs_for_today(dags: dict[str, Any]) -> None:
 
     timed = [d for d in dags.values() if d.timetable.can_be_scheduled and not d.timetable.asset_condition]
     assert {dag.dag_id.partition("__")[2] for dag in timed} == {
-        "ingest_events", "score_batch", "drill_gates", "drill_rollback"
+        "ingest_events", "score_batch", "drill_gates", "drill_rollback", "watch_incidents"
     }  # fmt: skip
     for dag in timed:
         today = TimeRestriction(instance(dag.start_date), None, catchup=False)

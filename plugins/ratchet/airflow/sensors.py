@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from airflow.sdk import BaseSensorOperator
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ratchet.airflow import windows
 
@@ -13,7 +14,8 @@ from ratchet.airflow import windows
 class ConditionSensor(BaseSensorOperator):
     """Waits, deferred, until a condition of the loop holds: `request`, `labels` or `gates`.
 
-    Already true: succeeds at once, without a round through the triggerer.
+    Already true: succeeds at once, without a round through the triggerer. Not true within `triggers.labels.wait_hours`
+    of the loop file: fails, and says what was missing.
     """
 
     template_fields = ("loop", "condition")
@@ -31,9 +33,9 @@ class ConditionSensor(BaseSensorOperator):
         from ratchet.stages.conditions import check
         from ratchet.stages.jobs import JobClosed
 
-        settings, wanted = load_settings(), windows.wanted(context)
+        settings, wanted, loop = load_settings(), windows.wanted(context), loop_named(self.loop)
         try:
-            readiness = check(settings, loop_named(self.loop), self.condition, windows.wanted_from(wanted))
+            readiness = check(settings, loop, self.condition, windows.wanted_from(wanted))
         except JobClosed as closed:
             raise AirflowSkipException(str(closed)) from None
         if readiness.ready:
@@ -41,7 +43,14 @@ class ConditionSensor(BaseSensorOperator):
             return readiness.reason
         self.log.info("waiting: %s", readiness.reason)
         self.defer(
-            trigger=ConditionTrigger(self.loop, self.condition, wanted, settings.sensor_poll_seconds),
+            trigger=ConditionTrigger(
+                self.loop,
+                self.condition,
+                wanted,
+                settings.sensor_poll_seconds,
+                # The clock ends a wait; it decides nothing.
+                deadline=time.time() + loop.triggers.labels.wait_hours * 3600,
+            ),
             method_name="resume",
         )
         raise AssertionError("unreachable: defer always raises")
@@ -50,5 +59,10 @@ class ConditionSensor(BaseSensorOperator):
         """The trigger's reason, logged; skips when the job was answered while the task waited."""
         if "closed" in event:
             raise AirflowSkipException(event["closed"])
+        if "missing" in event:
+            raise AirflowFailException(
+                f"waited too long for {self.condition} (triggers.labels.wait_hours): {event['missing']}. Mend what is "
+                "missing and clear this task, or close the request: `ratchet close-request --reason TEXT`"
+            )
         self.log.info("ready: %s", event["reason"])
         return event["reason"]

@@ -112,22 +112,64 @@ def measure_health(loop_name: str) -> dict[str, Any]:
 
 
 @task
+def judge_incidents(loop_name: str) -> dict[str, Any]:
+    """Open, update and close incidents."""
+    from ratchet.stages.incidents import judge
+
+    context = get_current_context()
+    if (refusal := windows.why_dry(context)) is not None:
+        raise AirflowSkipException(refusal)
+    return judge(load_settings(), loop_named(loop_name), windows.as_of(context), _log.info)
+
+
+@task
 def decide_retrain(loop_name: str) -> dict[str, Any]:
-    """Apply the trigger policy; announce the request it opens."""
-    from ratchet.stages.monitor import decide
+    """Apply the trigger policy; the entry says what has to be done first, and whether a retrain is asked for."""
+    from ratchet.stages.triggering import decide
 
     context = get_current_context()
     as_of = windows.as_of(context)
     refusal = windows.why_dry(context)
     if refusal is not None:
         raise AirflowSkipException(refusal)
-    decided = decide(load_settings(), loop_named(loop_name), as_of, _log.info)
+    return decide(load_settings(), loop_named(loop_name), as_of, _log.info)
+
+
+@task
+def answer_urgent(loop_name: str, decided: dict[str, Any]) -> dict[str, Any]:
+    """Do what the decision says comes first; then announce the request that it opened."""
+    from ratchet.stages.triggering import fall_back
+
+    as_of = windows.as_of(get_current_context())
+    done = fall_back(load_settings(), loop_named(loop_name), as_of, _log.info)
     _stamp(f"{loop_name}__health", {"as_of": as_of.isoformat()})
     if decided["request"]:
         _announce(
             f"{loop_name}__retrain_request", {"as_of": as_of.isoformat(), "request": decided["request"]}
         )
-    return decided
+    return done
+
+
+@task
+def watch_silence(loop_name: str) -> dict[str, Any]:
+    """Open an incident when health was not measured for too long."""
+    from ratchet.stages.incidents import watch
+
+    context, loop = get_current_context(), loop_named(loop_name)
+    given = context["params"].get("as_of")
+    as_of = windows.as_of(context) if given else windows.window_of(context, loop).as_of
+    return watch(load_settings(), loop, as_of, _log.info)
+
+
+@task(retries=3, retry_delay=timedelta(minutes=1), trigger_rule="all_done")
+def send_notices(loop_name: str) -> dict[str, int]:
+    """Tell the loop file's channels what happened to incidents, each once."""
+    from ratchet.airflow.notify import deliver
+    from ratchet.stages.notices import plan, send
+
+    settings, loop = load_settings(), loop_named(loop_name)
+    plan(settings, loop, _log.info)
+    return send(settings, loop, deliver, _log.info)
 
 
 def _job(loop_name: str) -> Any:

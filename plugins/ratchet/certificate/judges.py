@@ -5,7 +5,7 @@ Each function is pure: the loop's terms, the state that the ledger's earlier ent
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, get_args, get_origin
 
@@ -16,11 +16,14 @@ from ratchet.evaluation.gates import judge, reasons_of
 from ratchet.experiment.holdback import judge_holdback_day
 from ratchet.experiment.state import Verdict
 from ratchet.experiment.verdict import judge_day
+from ratchet.incidents.judge import Incidents, Mute, judge_incidents
+from ratchet.incidents.signals import Signal
+from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import LoopState
 from ratchet.ledger.trials import Holdback, Rollout
 from ratchet.loop import Loop
 from ratchet.monitoring.health import Health
-from ratchet.triggers.policy import TriggerDecision, TriggerHistory, decide_retrain
+from ratchet.triggers.policy import TriggerDecision, TriggerFacts, TriggerHistory, decide_retrain
 
 
 class TermsUnreadable(ValueError):
@@ -103,19 +106,50 @@ def look_record(rollout: Rollout | Holdback, verdict: Verdict, day: date) -> dic
 
 
 def judge_trigger(
-    loop: Loop, health: Mapping[str, Any], state: LoopState, as_of: datetime
+    loop: Loop,
+    health: Mapping[str, Any],
+    state: LoopState,
+    as_of: datetime,
+    facts: TriggerFacts | None = None,
 ) -> TriggerDecision:
-    """Whether a retrain is due, from the health record and what the ledger says is open and running."""
+    """Whether a retrain is due, from the health record, what the ledger says is open and running, and `facts`."""
     history = TriggerHistory(
         last_trained_as_of=state.last_trained_as_of,
         last_request_as_of=state.last_request_as_of,
         open_request=None if state.request is None else state.request.key,
         running_rollout=None if state.rollout is None else state.rollout.experiment_id,
     )
-    return decide_retrain(loop, Health.from_json(health), history, as_of)
+    return decide_retrain(loop, Health.from_json(health), history, as_of, facts)
 
 
 def judge_evaluation(record: Mapping[str, Any]) -> dict[str, Any]:
     """An evaluation's verdict, reasons, gates and metrics, judged again from its terms, sums and facts."""
     evaluation = judge(loop_of(record["terms"]), record["sums"], record["facts"])
     return {**evaluation.to_json(), "reasons": reasons_of(evaluation)}
+
+
+def judge_again(
+    loop: Loop, before: Sequence[Entry], record: Mapping[str, Any], as_of: datetime
+) -> dict[str, Any]:
+    """An incident entry's events and state, from the entries before it and the signals that it holds."""
+    last = next((e for e in reversed(before) if e.kind == "incident"), None)
+    mutes = [
+        Mute(
+            e.payload["incident"],
+            date.fromisoformat(e.payload["until"]),
+            e.payload["reason"],
+            e.payload["by"],
+        )
+        for e in before
+        if e.kind == "incident_muted"
+    ]
+    since = record["serving_since"]
+    after, events = judge_incidents(
+        loop,
+        Incidents() if last is None else Incidents.from_json(last.payload["state"]),
+        [Signal.from_json(item) for item in record["signals"]],
+        as_of,
+        mutes=mutes,
+        serving_since=None if since is None else datetime.fromisoformat(since),
+    )
+    return {"events": [event.to_json() for event in events], "state": after.to_json()}

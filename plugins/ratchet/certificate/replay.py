@@ -15,6 +15,7 @@ from ratchet.certificate import checks
 from ratchet.certificate.contents import LOOKS, Sums, SumsUnreadable, after
 from ratchet.certificate.judges import (
     TermsUnreadable,
+    judge_again,
     judge_evaluation,
     judge_look,
     judge_trigger,
@@ -23,6 +24,7 @@ from ratchet.certificate.judges import (
 )
 from ratchet.ledger.chain import Entry, canonical, plain
 from ratchet.ledger.state import LoopState, fold
+from ratchet.triggers.policy import TriggerFacts
 
 Outcome = Literal["equal", "different", "not replayable", "fact"]
 SHOWN = 3  # differing places that are named
@@ -104,6 +106,7 @@ def _one(known: _Loop, entry: Entry, before: Sums, code: Mapping[str, Any] | Non
         "holdback_decision": _look,
         "trigger": _trigger,
         "evaluation": _evaluation,
+        "incident": _incident,
     }
     try:
         if entry.kind in kinds:
@@ -171,8 +174,18 @@ def _trigger(known: _Loop, entry: Entry) -> dict[str, Any]:
     health = known.named(data["health"], "health")
     state: LoopState = fold(known.upto(entry))
     loop = loop_of(data["terms"], entry.loop)
-    decision = judge_trigger(loop, health.payload, state, datetime.fromisoformat(entry.as_of))
-    return {name: getattr(decision, name) for name in ("tier", "action", "reason", "evidence")}
+    facts = TriggerFacts.from_json(data["facts"]) if "facts" in data else None
+    decision = judge_trigger(loop, health.payload, state, datetime.fromisoformat(entry.as_of), facts)
+    names = ("tier", "action", "reason", "evidence", *(("first",) if facts else ()))
+    return {name: getattr(decision, name) for name in names}
+
+
+def _incident(known: _Loop, entry: Entry) -> dict[str, Any]:
+    data = entry.payload
+    before = known.upto(entry)
+    if data["health"] is not None:
+        known.named(data["health"], "health")
+    return judge_again(loop_of(data["terms"], entry.loop), before, data, datetime.fromisoformat(entry.as_of))
 
 
 def _evaluation(known: _Loop, entry: Entry) -> dict[str, Any]:

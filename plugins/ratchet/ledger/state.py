@@ -15,10 +15,11 @@ kinds of entry and what each does to the state:
 - `holdback_applied`   that decision took effect
 - `rollback`           someone put a former champion back; the version that served is withdrawn, a trial ends
 - `cohort_released`    someone let an excluded cohort have what serves the others
+- `baseline`           an urgent rule let a constant serve; the version that served is withdrawn, a trial ends
 - `withdrawn`          a version may never serve again; its trial or holdback ends
 - `request_closed`     someone closed the open request by hand, with a reason
 - `approval`, `approval_asked`   answers to a decision, and who was asked (`ratchet.ledger.approvals`)
-- `gate`, `health`, `drill`      evidence; they change nothing here
+- `gate`, `health`, `drill`, `incident`, `incident_muted`, `notice`, `notice_sent`, `urgent_held`   change nothing here
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from ratchet.ledger.trials import Holdback, Kept, Request, Rollout
 STATE_KINDS = (
     "bootstrap", "trigger", "evaluation", "rollout_started", "rollout_decision", "rollout_applied", "holdback_decision",
     "holdback_applied", "rollback", "withdrawn", "request_closed", "approval", "cohort_released",
+    "baseline",
 )  # fmt: skip
 
 
@@ -141,6 +143,8 @@ def _apply(state: LoopState, entry: Entry) -> LoopState:
             return _returned(state, int(data["to"]), as_of) if data["to"] in state.targets() else state
         case "rollback" if data["from"] == state.champion_version and data["to"] in state.targets():
             return _returned(state, int(data["to"]), as_of)
+        case "baseline" if data["from"] == state.champion_version:
+            return _returned(state, int(data["model_version"]), as_of)
         case "cohort_released":
             return _released(state, str(data["cohort"]), as_of.date())
         case "withdrawn" if data["version"] != state.champion_version and data["version"] not in [

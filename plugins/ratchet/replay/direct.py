@@ -88,13 +88,17 @@ class DirectApi:
 
     def _judge(self, as_of: datetime) -> None:
         from ratchet.stages.applying import apply
-        from ratchet.stages.monitor import decide as decide_retrain
+        from ratchet.stages.incidents import judge as judge_incidents
         from ratchet.stages.monitor import measure
         from ratchet.stages.rollout import decide
+        from ratchet.stages.triggering import decide as decide_retrain
+        from ratchet.stages.triggering import fall_back
 
         settings, loop = self._settings, self._loop
         measure(settings, loop, as_of, _quiet)
+        judge_incidents(settings, loop, as_of, _quiet)
         request = decide_retrain(settings, loop, as_of, _quiet)["request"]
+        fall_back(settings, loop, as_of, _quiet)
         decided = decide(settings, loop, as_of, _quiet)
         if decided is not None and "waits" not in decided:
             apply(settings, loop, decided["decision"], datetime.fromisoformat(decided["as_of"]), _quiet)

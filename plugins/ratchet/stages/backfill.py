@@ -88,7 +88,8 @@ def monitor_after(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> 
     Raises:
         NotMeasured: there is no champion, or health was measured later already.
     """
-    from ratchet.stages.monitor import decide, measure
+    from ratchet.stages.monitor import measure
+    from ratchet.stages.triggering import decide
 
     measure(settings, loop, as_of, log)
     return decide(settings, loop, as_of, log)

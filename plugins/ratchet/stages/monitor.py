@@ -1,4 +1,4 @@
-"""The health record of the served model, and the trigger policy applied to it."""
+"""The health record of the served model. `ratchet.stages.triggering` applies the trigger policy to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.certificate.judges import judge_trigger
 from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import LoopState, fold
 from ratchet.loop import Loop
@@ -16,7 +15,6 @@ from ratchet.monitoring.health import ReferenceQuality, assess_health
 from ratchet.published import publish, read
 from ratchet.settings import Settings
 from ratchet.stages.profiles import keep_profile
-from ratchet.stages.provenance import judging
 from ratchet.stages.records import ledger_of
 from ratchet.stages.skew import measure_skew
 from ratchet.warehouse.connect import open_warehouse
@@ -96,7 +94,7 @@ def reference_of(loop: Loop, entries: list[Entry], state: LoopState) -> Referenc
         (
             e
             for e in reversed(entries)
-            if (e.kind == "bootstrap" and e.payload["model_version"] == version)
+            if (e.kind in ("bootstrap", "baseline") and e.payload["model_version"] == version)
             or (e.kind == "rollout_started" and e.payload["challenger_version"] == version)
         ),
         None,
@@ -114,40 +112,3 @@ def reference_of(loop: Loop, entries: list[Entry], state: LoopState) -> Referenc
         training_rate=float(promise["training_rate"]),
         evaluated_until=date.fromisoformat(promise["until"]),
     )
-
-
-def decide(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str, Any]:
-    """Apply the trigger policy to the health record of `as_of`; the key of the request it opened, or None."""
-    ledger = ledger_of(settings)
-    key = f"trigger:{as_of.isoformat()}"
-    known = ledger.find(loop.loop, key)
-    if known is None:
-        entries = ledger.entries(loop.loop)
-        state = fold(entries)
-        record = next((e for e in entries if e.key == f"health:{as_of.isoformat()}"), None)
-        if record is None:
-            raise NotMeasured(f"no health record of loop {loop.loop} for {as_of}: run measure_health first")
-        decision = judge_trigger(loop, record.payload, state, as_of)
-        known = ledger.append(
-            loop=loop.loop,
-            kind="trigger",
-            key=key,
-            as_of=as_of,
-            payload={
-                "tier": decision.tier,
-                "action": decision.action,
-                "reason": decision.reason,
-                "evidence": decision.evidence,
-                "after": entries[-1].hash,
-                "health": record.hash,
-                "terms": loop.model_dump(mode="json", include={"triggers"}),
-                "made": judging(settings, loop),
-            },
-        )
-    told = known.payload
-    log(f"{told['action']}{' ' + told['tier'] if told['tier'] else ''}: {told['reason']}")
-    return {
-        "action": told["action"],
-        "tier": told["tier"],
-        "request": key if told["action"] == "request" else None,
-    }

@@ -26,6 +26,7 @@ from ratchet.stages.jobs import end_of_day, last_complete_day
 from ratchet.stages.provenance import judging
 from ratchet.stages.records import ledger_of
 from ratchet.stages.releasing import offer_waiting
+from ratchet.stages.requested import approving
 from ratchet.stages.running import publish_comparison, publish_running
 from ratchet.stages.serving import loop_as_agreed, offered, terms_of
 from ratchet.triggers.releases import release_block
@@ -83,6 +84,7 @@ def decide(
             log(f"dry run: {day} would be {verdict.action}: {'; '.join(verdict.reasons)}")
         return None
     made, before = judging(settings, loop), recorded(entries, trial.experiment_id)
+    asked = approving(loop, entries, offered(entries, trial.challenger_version).payload.get("request"))
     current: Rollout | Holdback | None = trial
     for day in _days(loop, trial, as_of):
         if current is None or current.experiment_id != trial.experiment_id:
@@ -94,7 +96,7 @@ def decide(
             "started": offered(entries, current.challenger_version).hash,
             "sums": difference(before, sums),
             "made": made,
-            "approval": needed(loop, verdict.action, as_of, verdict.evidence.get("needs_signature_for", ())),
+            "approval": needed(asked, verdict.action, as_of, verdict.evidence.get("needs_signature_for", ())),
         }
         entry = _record(settings, loop, current, verdict, day, basis, log)
         entries, before = ledger.entries(loop.loop), after(before, entry.payload["sums"])

@@ -52,7 +52,7 @@ def offered(entries: Sequence[Entry], version: int) -> Entry:
         NothingServes: no entry names it; it can't serve.
     """
     for entry in reversed(entries):
-        if entry.kind == "bootstrap" and entry.payload["model_version"] == version:
+        if entry.kind in ("bootstrap", "baseline") and entry.payload["model_version"] == version:
             return entry
         if entry.kind == "rollout_started" and entry.payload["challenger_version"] == version:
             return entry

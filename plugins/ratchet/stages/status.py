@@ -11,6 +11,7 @@ from ratchet.published import read
 from ratchet.settings import Settings
 from ratchet.stages.conditions import CONDITIONS, check
 from ratchet.stages.doubled import doubled_told
+from ratchet.stages.incidents import told as incidents_told
 from ratchet.stages.jobs import Wanted
 from ratchet.stages.records import ledger_of
 from ratchet.stages.serving import stage_of
@@ -84,6 +85,7 @@ def status_of(settings: Settings, loop: Loop) -> dict[str, Any]:
     lines += [("blocked", text) for text in _grouped(blocked)]
     lines += _beside(read(settings, loop.loop, "landing") or {})
     lines += [("not landed", text) for text in _not_landed(read(settings, loop.loop, "sources"))]
+    lines += incidents_told(settings, loop)
     if health is not None:
         lines.append(("health", f"{health['status']} as of {health['as_of'][:10]}"))
     skew = read(settings, loop.loop, "skew")

@@ -26,6 +26,7 @@ from ratchet.stages.judging import Champion, judge_frame, serving_champion
 from ratchet.stages.offering import offer
 from ratchet.stages.provenance import judging
 from ratchet.stages.records import ledger_of, record_gate
+from ratchet.stages.requested import as_requested
 from ratchet.stages.snapshots import read_snapshot, write_snapshot
 from ratchet.training.baselines import LogisticModel
 from ratchet.training.candidate import Ablation, Candidate, make_candidate
@@ -237,7 +238,7 @@ def evaluate(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, An
                 f"version {now} serves, it was {then} at the fit: clear fit_candidate and rerun"
             )
         try:
-            judged = judge_frame(loop, frame, _kept(settings, job), champion, last)
+            judged = judge_frame(as_requested(settings, loop, job), frame, _kept(settings, job), champion, last)
         except ScoringFailed as failed:
             recorded = _refuse(settings, loop, job, str(failed))
         else:
