@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from benchmarks.judge_effects import amounts, guardrails, late, promotion
-from benchmarks.judge_safety import clusters, cohorts, flights, rollback, sample_ratio
+from benchmarks.judge_safety import clusters, cohorts, flights, rollback, sample_ratio, skewed
 from benchmarks.judge_tables import ROOT, Rows
 from benchmarks.judge_training import judging, training
 from benchmarks.judge_whole import oracles, speed, whole
@@ -33,6 +33,7 @@ TABLES: dict[str, Callable[[int], Rows]] = {
     "cohorts": cohorts,
     "sample_ratio": sample_ratio,
     "clusters": clusters,
+    "skewed": skewed,
     "whole": whole,
     "speed": speed,
 }

@@ -23,6 +23,7 @@ from benchmarks.judge_tables import (
     demo,
     first_look,
     generator,
+    looks,
     naive_z,
     reach,
     soon,
@@ -30,7 +31,8 @@ from benchmarks.judge_tables import (
     two_sided,
 )
 from benchmarks.report import Figure
-from ratchet.experiment.evalue import e_bh, symmetric, two_by_two
+from ratchet.experiment.evalue import e_bh, mean_bets, symmetric, two_by_two
+from ratchet.experiment.harm import FEWEST_HARM_CLUSTERS
 from ratchet.experiment.paired import ratio_estimate
 from ratchet.experiment.sample_ratio import log_e_path
 
@@ -145,6 +147,69 @@ def clusters(runs: int) -> Rows:
     found = first_look(symmetric(-worse) >= math.log(1 / 0.025))
     rows.append(Figure("  worse by one day's deviation: e-process alarmed", 100 * found.share, "%"))
     rows.append(Figure("  worse by one day's deviation: median day", found.median, "day"))
+    return rows
+
+
+def skewed(runs: int) -> Rows:
+    """Days of skewness 1.4: the rules for `cluster_shape: skewed` beside those for symmetric days, on the same days."""
+    rows: Rows = []
+    rollout = demo().rollout
+    horizon, half = rollout.information, rollout.rollback_alpha / 2
+    promote = boundary(FIRST_CLUSTERED, horizon, rollout.alpha)
+    back = boundary(FEWEST_HARM_CLUSTERS, horizon, half)
+
+    def promoted(gains: worlds.Floats, sizes: worlds.Floats, is_careful: bool) -> Crossed:
+        def z_at(run: int, k: int) -> float:
+            estimate = ratio_estimate(gains[run, :k], sizes[run, :k])
+            return estimate.careful_z() if is_careful else estimate.z
+
+        return looks(len(gains), promote, FIRST_CLUSTERED, z_at)
+
+    def rolled_back(gains: worlds.Floats, sizes: worlds.Floats, is_careful: bool) -> Crossed:
+        def z_at(run: int, k: int) -> float:
+            estimate = ratio_estimate(gains[run, :k], sizes[run, :k])
+            return estimate.careful_z(direction=-1.0) if is_careful else -estimate.z
+
+        tested = looks(len(gains), back, FEWEST_HARM_CLUSTERS, z_at)
+        path = mean_bets(-gains) if is_careful else symmetric(-gains)
+        return Crossed(np.minimum(tested.day, first_look(path >= math.log(1 / half)).day))
+
+    some = max(500, runs // 2)
+    for against, told_as in ((1.0, "a few very bad days"), (-1.0, "a few very good days")):
+        gains, sizes = worlds.skewed_days(generator(f"skewed {told_as}"), some, horizon, 0.0, against)
+        rows.append(at_most(f"{told_as}, equal models: promoted", promoted(gains, sizes, True), 0.025))
+        rows += told("  by the rule for symmetric days", promoted(gains, sizes, False))
+        rows.append(at_most(f"{told_as}, equal models: rolled back", rolled_back(gains, sizes, True), 0.025))
+        rows += told("  by the rule for symmetric days", rolled_back(gains, sizes, False))
+    for worse in (1.0, 3.0):
+        for is_careful, rule in ((True, "skewed"), (False, "symmetric")):
+            gains, sizes = worlds.skewed_days(generator(f"worse {worse}"), some, horizon, -worse, -1.0)
+            found = rolled_back(gains, sizes, is_careful)
+            normal = generator(f"normal {worse}").normal(-worse, 1.0, (some, horizon))
+            plain = rolled_back(normal, np.ones_like(normal), is_careful)
+            name = f"  {worse:g} of a day's deviation worse, rule for {rule} days: median day"
+            rows.append(Figure(name, found.median, "day", note=f"on normal days {plain.median:g}"))
+    rows += _skewed_cohorts(some // 10)
+    return rows
+
+
+def _skewed_cohorts(runs: int) -> Rows:
+    """Ten cohorts whose days are skewed, none of them worse."""
+    alpha, horizon, count = demo().rollout.cohort_alpha, demo().rollout.information, 10
+    gains, _ = worlds.skewed_days(generator("skewed cohorts"), runs * count, horizon, 0.0, -1.0)
+    rows: Rows = []
+    for path, is_ours in ((mean_bets(-gains), True), (symmetric(-gains), False)):
+        by_run = path.reshape(runs, count, horizon)
+        found = np.full(runs, NEVER, dtype=np.int64)
+        for run in range(runs):
+            alarms = (any(e_bh(by_run[run, :, day].tolist(), alpha)) for day in range(horizon))
+            found[run] = next((day for day, is_alarm in enumerate(alarms, 1) if is_alarm), NEVER)
+        name = "a few very good days, ten equal cohorts: blocked"
+        rows += (
+            [at_most(name, Crossed(found), alpha, f"{runs} experiments")]
+            if is_ours
+            else told("  by the rule for symmetric days", Crossed(found))
+        )
     return rows
 
 

@@ -137,6 +137,18 @@ def clustered_losses(
     return mean * sizes, squares, sizes
 
 
+def skewed_days(
+    rng: np.random.Generator, runs: int, days: int, mean: float, against: float
+) -> tuple[Floats, Floats]:
+    """Gains of days with deviation 1 and skewness 1.4 (a gamma's, shape 2), and their sizes, runs x days.
+
+    `against` 1: a few very bad days, many mildly good ones; -1: the other way round.
+    """
+    shape = 2.0
+    tail = (rng.gamma(shape, 1.0, (runs, days)) - shape) / np.sqrt(shape)
+    return mean - against * tail, np.ones((runs, days))
+
+
 def rollout(
     loop: Loop,
     rng: np.random.Generator,

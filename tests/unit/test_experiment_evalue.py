@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from ratchet.experiment.boundaries import critical_values, power_spending
-from ratchet.experiment.evalue import e_bh, either, symmetric, two_by_two
+from ratchet.experiment.evalue import e_bh, either, mean_bets, symmetric, two_by_two
 from ratchet.experiment.paired import ratio_estimate
 
 ONE = ((1.0, 1.0),)
@@ -228,3 +228,47 @@ def test_e_bh_equals_benjamini_hochberg_of_inverses(log_e: list[float], alpha: f
 def test_impossible_input_is_refused(call) -> None:
     with pytest.raises(ValueError):
         call()
+
+
+def _gamma_days(seed: int, runs: int, days: int, mean: float, against: float) -> np.ndarray:
+    """Harm of days with deviation 1 and skewness 1.4; `against` -1: mildly bad days, a few very good ones."""
+    tail = (np.random.default_rng(seed).gamma(2.0, 1.0, (runs, days)) - 2.0) / math.sqrt(2.0)
+    return mean + against * tail
+
+
+def test_mean_bets_worked_example_and_a_second_formulation() -> None:
+    harms = np.array([1.0, -1.0, 0.5, 2.0, -3.0, 0.0])
+    stakes = dict.fromkeys((0.1, 0.4), 1.0)
+    expected = []
+    for k, harm in enumerate(harms):
+        if k >= 3:
+            scale = np.std(harms[:k], ddof=1) * (1 + 2 / k)
+            stakes = {share: money * (1 + share * harm / scale) for share, money in stakes.items()}
+        expected.append(math.log(sum(stakes.values()) / 2))
+    assert mean_bets(harms, shares=(0.1, 0.4)) == pytest.approx(expected)
+    assert mean_bets(1000 * harms) == pytest.approx(mean_bets(harms)), (
+        "the unit of measurement does not matter"
+    )
+    assert mean_bets(harms[:4]) == pytest.approx(mean_bets(harms)[:4]), "the past does not change"
+    assert not mean_bets(np.full(20, 0.3)).any(), "equal numbers have no deviation to bet on"
+    assert mean_bets(np.zeros(0)).shape == (0,)
+
+
+@pytest.mark.parametrize("bad", [[math.nan], [math.inf]])
+def test_mean_bets_refuses_what_is_no_number(bad: list[float]) -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        mean_bets(bad)
+    with pytest.raises(ValueError, match="shares"):
+        mean_bets([1.0], shares=(1.0,))
+
+
+def test_a_few_very_good_days_are_taken_for_harm_by_signs_and_not_by_bets() -> None:
+    """The check that can fail: the rule for symmetric days does, on the same days."""
+    runs, limit = 2000, math.log(1 / 0.025)
+    error = 2 * math.sqrt(0.025 * 0.975 / runs)
+    equal = _gamma_days(1, runs, 42, 0.0, -1.0)
+    assert (mean_bets(equal).max(axis=1) >= limit).mean() <= 0.025 + error
+    assert (symmetric(equal).max(axis=1) >= limit).mean() > 0.05
+    assert (mean_bets(_gamma_days(2, runs, 42, 0.0, 1.0)).max(axis=1) >= limit).mean() <= 0.025 + error
+    worse = mean_bets(_gamma_days(3, runs, 42, 1.0, -1.0)).max(axis=1) >= limit
+    assert worse.mean() > 0.85

@@ -19,8 +19,9 @@ from ratchet.experiment.sums import ARM_COLUMNS, PAIRED_COLUMNS, Cells, Sums
 from ratchet.loop import Guardrail
 
 START = date(2013, 5, 14)
-INDEPENDENT = SimpleNamespace(unit="user_id", cluster="user_id")
-CLUSTERED = SimpleNamespace(unit="user_id", cluster="day")
+SHAPE = SimpleNamespace(cluster_shape="symmetric")
+INDEPENDENT = SimpleNamespace(unit="user_id", cluster="user_id", rollout=SHAPE)
+CLUSTERED = SimpleNamespace(unit="user_id", cluster="day", rollout=SHAPE)
 
 
 def sums_of(columns: dict[str, tuple[np.ndarray, np.ndarray]]) -> Sums:

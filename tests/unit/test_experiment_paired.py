@@ -10,11 +10,11 @@ import pytest
 from scipy import stats
 
 from ratchet.experiment.paired import (
+    SKEW_WEIGHT,
     Estimate,
     arm_difference,
     holm,
     ratio_estimate,
-    sign_flip_p_value,
     t_to_z,
 )
 
@@ -110,19 +110,33 @@ def test_evidence_is_json_and_reads_back() -> None:
         assert again.value == estimate.value
 
 
-def test_sign_flips_all_patterns_of_few_clusters() -> None:
-    assert sign_flip_p_value([1.0, 2.0, 3.0], seed=1) == pytest.approx(1 / 8)
-    assert sign_flip_p_value([-1.0, -2.0, -3.0], seed=1) == 1.0
-    many = np.random.default_rng(4).normal(0.5, 1, 30)
-    assert sign_flip_p_value(many, seed=1) == pytest.approx(
-        stats.ttest_1samp(many, 0, alternative="greater").pvalue, abs=0.01
-    )
-    with pytest.raises(ValueError):
-        sign_flip_p_value([], seed=1)
-
-
 def test_holm_steps_down_and_never_rejects_the_unknown() -> None:
     assert holm([0.01, 0.04, 0.03], 0.05) == (True, False, False)
     assert holm([0.01, 0.02, 0.03], 0.05) == (True, True, True)
     assert holm([math.nan, 0.02], 0.05) == (False, True)
     assert holm([], 0.05) == ()
+
+
+def test_skewness_is_scipys_and_follows_the_sign() -> None:
+    from scipy.stats import skew
+
+    gains, sizes = np.random.default_rng(3).gamma(2.0, 1.0, 20), np.ones(20)
+    found = ratio_estimate(gains, sizes)
+    assert found.skewness == pytest.approx(skew(gains, bias=False))
+    assert ratio_estimate(-gains, sizes).skewness == pytest.approx(-found.skewness)
+    assert arm_difference(gains, sizes, 0 * gains, sizes).skewness == pytest.approx(found.skewness)
+    assert ratio_estimate(gains[:2], sizes[:2]).skewness == 0.0, "two say nothing of a tail"
+    assert ratio_estimate(np.ones(9), np.ones(9)).skewness == 0.0
+
+
+def test_a_careful_z_is_halls_and_never_larger() -> None:
+    found = Estimate(0.5, 0.2, 16, 16, skewness=-1.0)
+    t, g, n = 2.5, -1.0 * SKEW_WEIGHT, 16
+    hall = t + g * t**2 / (3 * n**0.5) + g**2 * t**3 / (27 * n) + g / (6 * n**0.5)
+    assert found.careful_z() == pytest.approx(t_to_z(hall, 15))
+    assert found.careful_z() < found.z
+    assert found.careful_z(direction=-1.0) == pytest.approx(-found.z), "the long tail lies on the other side"
+    assert Estimate(0.5, 0.2, 16, 16).careful_z(0.1) == pytest.approx(
+        Estimate(0.5, 0.2, 16, 16).z_against(0.1)
+    )
+    assert math.isnan(Estimate(math.nan, math.nan, 1, 1, skewness=-1.0).careful_z())

@@ -218,3 +218,29 @@ def test_a_guardrail_that_can_not_be_measured_is_refused(wrong: dict[str, str]) 
     entry = {"better": "lower", "margin": 0.1, "maturity_hours": 72, "min_clusters": 5} | wrong
     with pytest.raises(ValueError):
         Guardrail.model_validate(entry)
+
+
+def test_skewed_clusters_are_promoted_and_rolled_back_by_rules_of_their_own() -> None:
+    skewed = changed(flights_loop(), "rollout", cluster_shape="skewed")
+    assert run(skewed, *world(1, gain=0.03))[-1][1].action == "promote"
+    assert run(skewed, *world(1, gain=-0.05))[-1][1].action == "roll_back"
+    paired, arms = world(1, gain=0.02, days=40)
+    # A few very bad days: the mean is as it was, its proof is not.
+    usual, careful = (
+        look(loop, 30, paired, arms).evidence["tests"]["promotion"] for loop in (flights_loop(), skewed)
+    )
+    assert careful["z"] <= usual["z"]
+    bad = paired.assign(
+        sum_log_loss_challenger=paired["sum_log_loss_challenger"]
+        + 0.25
+        * paired["n_labelled"]
+        * paired["departure_date"].isin([START + timedelta(days=d) for d in (5, 17)])
+    )
+    usual, careful = (
+        look(loop, 30, bad, arms).evidence["primary"]["value"] for loop in (flights_loop(), skewed)
+    )
+    assert usual == careful, "the estimate does not hang on the shape"
+    by_sign, by_mean = (
+        look(loop, 30, bad, arms).evidence["e_values"]["harm_e"]["log_e"] for loop in (flights_loop(), skewed)
+    )
+    assert by_sign != by_mean

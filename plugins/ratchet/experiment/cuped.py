@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ratchet.experiment.paired import Estimate
+from ratchet.experiment.paired import Estimate, skewness
 
 Array = NDArray[np.float64]
 
@@ -51,7 +51,8 @@ def cuped_difference(
         # The slope is fitted too: its own error counts as far as the arms' covariates happen to differ.
         leverage = gap_x * gap_x / (clusters * spread) if spread > 0 else 0.0
         error = math.sqrt(clusters / (clusters - 2) * float(parts @ parts) * (1 + leverage))
-    return Estimate(gap_y - theta * gap_x, error, clusters, round(float(n1.sum() + n0.sum())), fitted=2)
+    units = round(float(n1.sum() + n0.sum()))
+    return Estimate(gap_y - theta * gap_x, error, clusters, units, fitted=2, skewness=skewness(parts))
 
 
 def slope_before(gaps_y: Array, gaps_x: Array, weights: Array) -> Array:

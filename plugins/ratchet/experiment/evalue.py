@@ -21,7 +21,12 @@ Array = NDArray[np.float64]
 STANDARD_EFFECTS = (0.5, 1.0, 2.0)
 #: What a rate's harm may be in multiples of the least effect worth finding, and the share of the stake on each.
 RATE_EFFECTS = ((1.0, 0.25), (2.0, 0.25), (5.0, 0.5))
+#: Shares of a stake for each standard deviation of harm: a cluster that is better by 1 / share of them loses all of it.
+BETS = (0.1, 0.25, 0.4)
+FEWEST_BEFORE_A_BET = 3  # clusters that tell the deviation
+EARLY = 2.0  # of k clusters the deviation is taken as (1 + 2 / k) times what was seen
 MOST_HALVINGS = 60  # of (0, 1): to the last bit
+LOST = 1e-9  # stands for a stake that is lost, so that its logarithm is a number
 EDGE = 1e-6  # alternatives stay this far from the rates 0 and 1
 
 
@@ -107,6 +112,36 @@ def symmetric(harms: ArrayLike, *, effects: Sequence[float] = STANDARD_EFFECTS) 
     steps = np.array(effects).reshape(-1, *[1] * x.ndim) * units
     paths = (math.log(2) - np.logaddexp(0.0, -2 * steps)).cumsum(axis=-1)
     return _mixed(paths, np.full(len(effects), 1 / len(effects)))
+
+
+def mean_bets(harms: ArrayLike, *, shares: Sequence[float] = BETS) -> Array:
+    """Log e-value after each cluster that the clusters' mean harm is above 0, whatever their shape.
+
+    `harms` as in `symmetric`. A share of the stake is put on each cluster (Waudby-Smith and Ramdas 2024, JRSS B
+    86:1-27): the stake grows by 1 + share * x / scale, whose mean is at most 1 while the mean of x is at most 0 given
+    the clusters before, for any scale known before the cluster. It is the deviation of the clusters before, taken
+    larger while they are few; shares are small enough that a stake is lost before it would turn negative only by
+    clusters that are better by 2.5 deviations or more. Many mildly bad days that a few very good ones make up for are
+    no evidence here; `symmetric` would take them for harm. It is slower for that.
+
+    Raises:
+        ValueError: a number is not finite, or a share is not in (0, 1).
+    """
+    x = np.asarray(harms, dtype=np.float64)
+    if not np.isfinite(x).all():
+        raise ValueError("a cluster's harm is not finite; leave the cluster out or hold")
+    if not shares or not all(0 < share < 1 for share in shares):
+        raise ValueError(f"shares are {tuple(shares)}; expected numbers in (0, 1)")
+    before = np.arange(x.shape[-1], dtype=np.float64)
+    total, squares = x.cumsum(axis=-1) - x, (x * x).cumsum(axis=-1) - x * x
+    spread = np.maximum(squares - total * total / np.maximum(before, 1), 0.0) / np.maximum(before - 1, 1)
+    # What cancellation leaves of equal numbers is no deviation.
+    known = (before >= FEWEST_BEFORE_A_BET) & (spread > 1e-12 * squares / np.maximum(before, 1))
+    scale = np.sqrt(spread) * (1 + EARLY / np.maximum(before, 1))
+    units = np.divide(x, scale, out=np.zeros_like(x), where=known & (scale > 0))
+    steps = np.array(shares).reshape(-1, *[1] * x.ndim) * units
+    paths = np.log(np.maximum(1 + steps, LOST)).cumsum(axis=-1)
+    return _mixed(paths, np.full(len(shares), 1 / len(shares)))
 
 
 def either(first: Array, second: Array) -> Array:

@@ -1,7 +1,8 @@
 """Is there harm? The primary metric, each guardrail beyond its margin, each cohort beyond the cohort margin.
 
 An e-process sees gross harm within days and may be read for ever; a group-sequential test sees mild harm sooner, as
-its horizon is known. On clusters both are asked, at half the error each (docs/adr/0012). Where units are independent
+its horizon is known. On clusters both are asked, at half the error each (docs/adr/0012), in a form that suits the
+`cluster_shape` of the loop file. Where units are independent
 and the metric is a rate, the exact e-process of two rates stands alone.
 """
 
@@ -15,9 +16,16 @@ from numpy.typing import NDArray
 
 from ratchet.experiment.admission import Admission
 from ratchet.experiment.cohorts import Cohort, pooled_cohorts
-from ratchet.experiment.evalue import e_bh, symmetric
+from ratchet.experiment.evalue import e_bh
 from ratchet.experiment.looks import Looking
-from ratchet.experiment.metrics import CATALOGUE, Effect, guardrail_effect, information, paired_gains
+from ratchet.experiment.metrics import (
+    CATALOGUE,
+    Effect,
+    guardrail_effect,
+    harm_path,
+    information,
+    paired_gains,
+)
 from ratchet.experiment.paired import plain, ratio_estimate
 from ratchet.experiment.sums import Sums
 
@@ -76,7 +84,7 @@ def _asked(
         )
     if effect.is_exact or estimate.clusters < FEWEST_HARM_CLUSTERS or information(loop, estimate) < fewest:
         return found
-    z = -estimate.z_against(reference)
+    z = looking.z(estimate, reference, direction=-1.0)
     test = looking.test(name, estimate, z, part)
     if test.is_crossed:
         found.append(f"z = {test.z:.2f} reached {test.bound:.2f} after {estimate.clusters} clusters")
@@ -160,7 +168,7 @@ def cohort_harm(looking: Looking, cohorts: tuple[Cohort, ...]) -> list[tuple[Coh
     judged = [i for i, cohort in enumerate(cohorts) if cohort.is_judged and estimates[i].is_usable]
     log_e = [math.nan] * len(cohorts)
     if judged:
-        paths = symmetric(np.stack([-(cohorts[i].gains + margin * cohorts[i].counts) for i in judged]))
+        paths = harm_path(loop, np.stack([-(cohorts[i].gains + margin * cohorts[i].counts) for i in judged]))
         for i, value in zip(judged, paths[:, -1], strict=True):
             log_e[i] = float(value)
     looking.evidence["cohorts"] = {

@@ -36,6 +36,12 @@ class Looking:
         """Information so far as a share of the horizon's."""
         return information(self.loop, estimate) / self.horizon
 
+    def z(self, estimate: Estimate, reference: float = 0.0, direction: float = 1.0) -> float:
+        """z of direction * (value - reference) > 0, by the shape that the loop file allows its clusters."""
+        if self.loop.rollout.cluster_shape == "skewed":
+            return estimate.careful_z(reference, direction)
+        return direction * estimate.z_against(reference)
+
     def test(self, name: str, estimate: Estimate, z: float, alpha: float) -> SequentialTest:
         """The group-sequential test of `z`, with its look kept and its numbers recorded."""
         test = sequential_test(

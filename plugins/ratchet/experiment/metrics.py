@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ratchet.experiment.cuped import cuped_difference, slope_before
-from ratchet.experiment.evalue import symmetric, two_by_two
+from ratchet.experiment.evalue import mean_bets, symmetric, two_by_two
 from ratchet.experiment.paired import Estimate, arm_difference, ratio_estimate, unit_difference
 from ratchet.experiment.sums import EVERYONE, Sums
 
@@ -86,6 +86,11 @@ def information(loop: Loop, estimate: Estimate) -> int:
     return estimate.units if is_independent(loop) else estimate.clusters
 
 
+def harm_path(loop: Loop, harms: Array) -> Array:
+    """Log e-values of harm by cluster, time last: by sign, or by the mean where the loop's clusters may be skewed."""
+    return mean_bets(harms) if loop.rollout.cluster_shape == "skewed" else symmetric(harms)
+
+
 def paired_effect(loop: Loop, metric: str, sums: Sums, days: int, *, margin: float = 0.0) -> Effect:
     """Champion's loss minus challenger's on the same units, over the first `days` days.
 
@@ -98,7 +103,7 @@ def paired_effect(loop: Loop, metric: str, sums: Sums, days: int, *, margin: flo
     gains = paired_gains(metric, sums)[sums.paired.keys.index(EVERYONE), :days]
     used = counts > 0
     harms = -(gains[used] + margin * counts[used])
-    return Effect(ratio_estimate(gains, counts), symmetric(harms))
+    return Effect(ratio_estimate(gains, counts), harm_path(loop, harms))
 
 
 def paired_gains(metric: str, sums: Sums) -> Array:
@@ -149,7 +154,7 @@ def arm_effect(
         estimate = unit_difference((n1.sum(), y1.sum(), q1), (n0.sum(), y0.sum(), q0))
     else:
         estimate = arm_difference(y1, n1, y0, n0)
-    return Effect(_signed(estimate, sign), symmetric(-weights * (sign * gaps + margin)))
+    return Effect(_signed(estimate, sign), harm_path(loop, -weights * (sign * gaps + margin)))
 
 
 def primary_effect(loop: Loop, sums: Sums, *, are_paired: bool = True) -> Effect:
@@ -201,4 +206,4 @@ def guardrail_effect(loop: Loop, guardrail: Guardrail, sums: Sums, *, are_paired
 
 def _signed(estimate: Estimate, sign: float) -> Estimate:
     value = estimate.value if math.isnan(estimate.value) else sign * estimate.value
-    return Estimate(value, estimate.standard_error, estimate.clusters, estimate.units, estimate.fitted)
+    return replace(estimate, value=value, skewness=sign * estimate.skewness)

@@ -197,9 +197,9 @@ def _promotion(looking: Looking, effect: Effect) -> tuple[list[str], list[str]]:
         )
     if information(loop, gain) < 1:
         return [f"{loop.metrics.primary} has no mature cluster yet"], proof
-    test = looking.test("promotion", gain, gain.z, rollout.alpha)
+    test = looking.test("promotion", gain, looking.z(gain), rollout.alpha)
     summary = (
-        f"{loop.metrics.primary} gain {gain.value:+.5f} per unit, z = {gain.z:.2f}, boundary "
+        f"{loop.metrics.primary} gain {gain.value:+.5f} per unit, z = {test.z:.2f}, boundary "
         f"{test.bound:.2f} at {information(loop, gain)} of {looking.horizon} clusters"
     )
     if test.is_crossed:
@@ -217,7 +217,7 @@ def _promotion(looking: Looking, effect: Effect) -> tuple[list[str], list[str]]:
             )
             continue
         name = f"guardrail:{guardrail.metric}"
-        test = looking.test(name, estimate, estimate.z_against(-guardrail.margin), rollout.guardrail_alpha)
+        test = looking.test(name, estimate, looking.z(estimate, -guardrail.margin), rollout.guardrail_alpha)
         summary = (
             f"guardrail {guardrail.metric} effect {estimate.value:+.4f}, margin {guardrail.margin}, "
             f"z = {test.z:.2f}, boundary {test.bound:.2f} at {clusters} clusters"
