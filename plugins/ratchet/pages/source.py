@@ -79,6 +79,12 @@ def ledger_entries(settings: Settings) -> tuple[Entry, ...]:
     return book.entries
 
 
+def forget() -> None:
+    """Read every ledger anew at the next page."""
+    with _lock:
+        _books.clear()
+
+
 def _checked(rows: Sequence[Mapping[str, Any]], end: tuple[int, str]) -> list[Entry]:
     seq, head = end
     found = []
