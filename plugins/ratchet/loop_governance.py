@@ -36,6 +36,7 @@ class Approvals(_Part):
     roll_back: Literal["automatic"]
     bootstrap: Literal["owner"]
     roles: dict[str, tuple[str, ...]] = {}
+    authenticated: bool = False
 
     def rule(self, action: str) -> ApprovalRule | None:
         """What `action` needs, or None: it is automatic."""
