@@ -36,7 +36,7 @@ class Levels(Part):
     k_of_n_days: tuple[int, int] = (2, 3)
     error: Share = Field(default=0.001, gt=0, lt=0.5)
     min_change: float = Field(default=0.2, gt=0)
-    late_after_hours: float = Field(default=36, gt=0)
+    late_after_hours: float = Field(default=24, gt=0)
     leak_share: float = Field(default=0.1, gt=0)
 
     _check = field_validator("k_of_n_days")(_k_of_n)
@@ -53,7 +53,7 @@ class QualityLimits(Part):
 
 
 class Classifier(Part):
-    """The classifier that tells reference days from today's; 0 rows a day: it is not asked."""
+    """The classifier that tells recent days from those before."""
 
     days: int = Field(default=14, ge=4)
     folds: int = Field(default=4, ge=2)

@@ -7,15 +7,17 @@ bounds are lower <= value < upper, as mon_feature_histograms counts them; an ope
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ratchet.monitoring.drift import MIN_ROWS
 from ratchet.monitoring.inputs import LEAST_DISTANCE, effect_rows, js_rows
 from ratchet.monitoring.wobble import Wobble
-from ratchet.training.encode import Floats, feature_matrix
+from ratchet.training.encode import Floats, feature_column
 
 if TYPE_CHECKING:
     from ratchet.loop import Loop
@@ -38,24 +40,22 @@ PROFILE_COLUMNS = (
 COLUMNS = ("loop", "model_version", "feature", "bin", "lower_bound", "upper_bound", "reference_share")
 
 
-def reference_bins(
-    frame: pd.DataFrame, loop: Loop, model_version: int, matrix: Floats | None = None
-) -> pd.DataFrame:
+def reference_bins(frame: pd.DataFrame, loop: Loop, model_version: int) -> pd.DataFrame:
     """The rows of ops.feature_bins for a model trained on `frame`: one per feature and bin, by feature, bin.
 
-    `matrix` is the frame's feature matrix where it is at hand. Shares of a feature sum to 1. Equal deciles make one
-    bin, so a feature may have fewer than ten.
+    Shares of a feature sum to 1. Equal deciles make one bin, so a feature may have fewer than ten.
 
     Raises:
-        ValueError: the frame is empty or lacks a feature.
+        ValueError: the frame is empty, lacks a feature, or one holds an infinite value.
     """
     if frame.empty:
         raise ValueError("the training frame is empty: there is no profile to take")
-    matrix = feature_matrix(frame, loop) if matrix is None else matrix
     rows: list[tuple[str, int, float | None, float | None, float]] = []
-    for position, name in enumerate(loop.features.columns):
-        values = matrix[:, position]
-        known = np.sort(values[~np.isnan(values)])
+    for name in loop.features.columns:
+        values = np.sort(feature_column(frame, name, loop))
+        known = values[: np.searchsorted(values, np.nan)]  # what is missing sorts last
+        if len(known) and np.isinf(known[[0, -1]]).any():
+            raise ValueError(f"feature {name} holds an infinite value")
         rows.append((name, 0, None, None, 1 - len(known) / len(values)))
         if name in loop.features.categorical:
             cuts = [i + 0.5 for i in range(len(loop.features.categorical[name]) - 1)]
@@ -76,43 +76,41 @@ def feature_profiles(
     model_version: int,
     bins: pd.DataFrame,
     importance: Mapping[str, float],
-    matrix: Floats | None = None,
 ) -> pd.DataFrame:
     """The rows of ops.feature_profiles: each feature's range, and how far its training days lie from all of them.
 
     `bins` are the frame's own `reference_bins`, `importance` the model's gain by feature; days of few rows are left
     out. Numbers that no day could say are nan.
     """
-    matrix = feature_matrix(frame, loop) if matrix is None else matrix
     codes, days = pd.factorize(frame["departure_date"])
-    kept = np.bincount(codes, minlength=len(days)) >= MIN_ROWS
+    rows_of_day = np.bincount(codes, minlength=len(days))
+    kept = rows_of_day >= MIN_ROWS
+    edges = np.concatenate([[0], np.cumsum(rows_of_day)])
+    # A snapshot lies in the order of its days.
+    order = None if (codes[1:] >= codes[:-1]).all() else np.argsort(codes, kind="stable")
     gain = sum(importance.values())
     rows = []
-    for position, name in enumerate(loop.features.columns):
+    for name in loop.features.columns:
         is_number = name not in loop.features.categorical
-        values = matrix[:, position]
-        present = ~np.isnan(values)
+        values = feature_column(frame, name, loop)
+        values = values if order is None else values[order]
         own = bins[bins["feature"] == name].sort_values("bin")
         cuts = own["lower_bound"].to_numpy(dtype=np.float64)
-        cuts = cuts[np.isfinite(cuts)]
-        at = np.where(present, 1 + np.searchsorted(cuts, values, side="right"), 0)
-        counts = np.zeros((len(days), len(own)))
-        np.add.at(counts, (codes, at), 1.0)
+        counts, lowest, highest, sums = _by_day(values, edges, cuts[np.isfinite(cuts)])
+        present = rows_of_day - counts[:, 0]
         counts = counts[kept]
         others = counts.sum(axis=0) - counts
         shares = counts / np.maximum(counts.sum(axis=1), 1.0)[:, None]
         others = others / np.maximum(others.sum(axis=1), 1.0)[:, None]
         apart = Wobble.of(np.log(np.maximum(js_rows(shares, others), LEAST_DISTANCE)))
-        sums = np.bincount(codes, weights=np.where(present, values, 0.0), minlength=len(days))
         with np.errstate(divide="ignore", invalid="ignore"):
-            level = Wobble.of((sums / np.bincount(codes, weights=present, minlength=len(days)))[kept])
+            level = Wobble.of((sums / present)[kept])
         effects = effect_rows(shares, others, is_number)
         known = is_number and bool(present.any())
         rows.append(
             (
                 loop.loop, model_version, name,
-                float(values[present].min()) if known else np.nan,
-                float(values[present].max()) if known else np.nan,
+                lowest if known else np.nan, highest if known else np.nan,
                 int(kept.sum()), apart.mean, apart.spread,
                 level.mean if known else np.nan, level.spread if known else np.nan,
                 float(effects.mean()) if len(effects) else np.nan,
@@ -121,6 +119,27 @@ def feature_profiles(
             )
         )  # fmt: skip
     return pd.DataFrame(rows, columns=list(PROFILE_COLUMNS))
+
+
+def _by_day(
+    values: Floats, edges: NDArray[np.int64], cuts: Floats
+) -> tuple[Floats, float, float, NDArray[np.float64]]:
+    """Days x bins counts (bin 0: missing), lowest and highest of all values, sums by day; day i ends at edges[i + 1].
+
+    Sorting a day's few values and looking up the cuts is far cheaper than looking up the bin of every value.
+    """
+    sought = np.append(cuts, np.nan)
+    below = np.zeros((len(edges) - 1, len(sought) + 1))
+    lowest, highest = np.inf, -np.inf
+    for day, (start, stop) in enumerate(pairwise(edges)):
+        part = np.sort(values[start:stop])
+        below[day, 1:] = part.searchsorted(sought)
+        if known := int(below[day, -1]):
+            lowest, highest = min(lowest, float(part[0])), max(highest, float(part[known - 1]))
+    counts = np.column_stack([np.diff(edges) - below[:, -1], np.diff(below, axis=1)])
+    known_values = np.nan_to_num(values) if counts[:, 0].any() else values
+    sums = np.add.reduceat(known_values, edges[:-1]) if len(values) else np.zeros(len(edges) - 1)
+    return counts, lowest, highest, sums
 
 
 def gains(model_json: bytes) -> dict[str, float]:

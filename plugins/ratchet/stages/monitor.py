@@ -14,6 +14,7 @@ from ratchet.loop import Loop
 from ratchet.monitoring.health import ReferenceQuality, assess_health
 from ratchet.published import publish, read
 from ratchet.settings import Settings
+from ratchet.stages.measures import measures_of, publish_measures, read_facts, told
 from ratchet.stages.profiles import keep_profile
 from ratchet.stages.records import ledger_of
 from ratchet.stages.skew import measure_skew
@@ -45,34 +46,40 @@ def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     frames = {}
     since = as_of.date() - HISTORY
     with open_warehouse(settings, purpose=f"health of {loop.loop}", read_only=True) as warehouse:
-        for name in ("mon_quality_daily", "mon_calibration_daily", "mon_feature_histograms"):
+        for name in ("mon_quality_daily", "mon_calibration_daily"):
             # Names of our own models; the values are bound.
             sql = f"select * from monitoring.{name} where loop = ? and departure_date >= ?"  # noqa: S608
             frames[name] = _in_order(warehouse.frame(sql, (loop.loop, since)))
         bins = _in_order(warehouse.frame("select * from ops.feature_bins where loop = ?", (loop.loop,)))
+        skew = (read(settings, loop.loop, "skew") or {}).get("state")
+        facts = read_facts(settings, warehouse, loop, entries, as_of, skew)
     if set(bins["model_version"]) != {state.champion_version}:
         raise NotMeasured(
             f"the feature bins are not of version {state.champion_version}, whose training profile is gone: restore "
             f"{settings.candidates_dir / loop.loop} from the backup"
         )
+    recent = pd.to_datetime(facts.histograms["departure_date"]).dt.date >= since
     health = assess_health(
         loop,
         frames["mon_quality_daily"],
         frames["mon_calibration_daily"],
-        frames["mon_feature_histograms"],
+        facts.histograms[recent],
         bins,
         reference_of(loop, entries, state),
         as_of,
     )
+    measured, kept = measures_of(facts, loop, health)
     entry = ledger.append(
         loop=loop.loop,
         kind="health",
         key=f"health:{as_of.isoformat()}",
         as_of=as_of,
-        payload={**health.to_json(), "model_version": state.champion_version},
+        payload={**health.to_json(), "model_version": state.champion_version, **kept},
     )
     record = entry.payload
     publish(settings, loop.loop, "health", record)
+    publish_measures(settings, loop, measured)
+    log(told(measured.conditions))
     measure_skew(settings, loop, as_of, log)
     log(f"health of version {state.champion_version}: {record['status']}: {'; '.join(record['reasons'])}")
     return {"status": record["status"], "reasons": record["reasons"]}

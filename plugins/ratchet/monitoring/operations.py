@@ -1,0 +1,114 @@
+"""How the service runs: latency, errors, versions served; what trainings and builds cost, and whether that creeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ratchet.experiment.paired import plain
+from ratchet.loop_measures import Levels
+from ratchet.monitoring.conditions import Condition, condition, of_level
+from ratchet.monitoring.trends import judge_trend
+from ratchet.monitoring.wobble import judge_level
+
+BIN_MS = 5.0
+#: Series of runs: the record's key, and the signal's name.
+RUN_SERIES = (
+    ("megabytes", "leak:memory"),
+    ("seconds_per_million_rows", "leak:seconds"),
+    ("cost", "leak:cost"),
+)
+
+
+def percentile(bins: Sequence[int], counts: Sequence[float], share: float) -> float:
+    """The value that `share` of the counts do not exceed, linear within a bin of 5 ms; nan for nothing."""
+    order = np.argsort(bins)
+    at, n = np.asarray(bins, dtype=np.float64)[order], np.asarray(counts, dtype=np.float64)[order]
+    total = float(n.sum())
+    if not total > 0:
+        return math.nan
+    reached = np.cumsum(n)
+    position = int(np.searchsorted(reached, share * total))
+    before = float(reached[position] - n[position])
+    return float((at[position] + (share * total - before) / n[position]) * BIN_MS)
+
+
+def serving_days(latency: pd.DataFrame, cohorts: pd.DataFrame) -> list[dict[str, Any]]:
+    """One record a day: volume, latency percentiles, errors an asked user, versions that served."""
+    answers = []
+    latency = latency.assign(departure_date=pd.to_datetime(latency["departure_date"]).dt.date)
+    errors = cohorts[(cohorts["cohort_dimension"] == "all") & cohorts["is_served"].astype(bool)]
+    by_day = errors.assign(day=pd.to_datetime(errors["departure_date"]).dt.date).groupby("day")
+    sums = by_day[["n_errors", "n_units"]].sum().astype(float).to_dict("index")
+    for day, rows in latency.groupby("departure_date", sort=True):
+        timed = rows[rows["latency_bin"].notna()]
+        bins, counts = timed["latency_bin"].astype(int).tolist(), timed["n_units"].astype(float).tolist()
+        record = sums.get(day)
+        answers.append(
+            {
+                "date": str(day),
+                "volume": int(rows["n_units"].sum()),
+                "latency_p50": plain(percentile(bins, counts, 0.5)),
+                "latency_p95": plain(percentile(bins, counts, 0.95)),
+                "error_rate": None
+                if record is None
+                else plain(record["n_errors"] / max(1.0, record["n_units"])),
+                "served_versions": sorted({int(v) for v in rows["model_version"]}),
+            }
+        )
+    return answers
+
+
+def judge_serving(
+    terms: Levels, days: Sequence[Mapping[str, Any]], judged: Sequence[date], expected_versions: set[int]
+) -> list[Condition]:
+    """Conditions of latency, errors, volume, and of a version that serves though it should not."""
+    found = []
+    for key, name, what, side, least in (
+        ("latency_p95", "latency:p95", "ms, 95 % of a day", "above", terms.min_change),
+        ("latency_p50", "latency:p50", "ms, half of a day", "above", terms.min_change),
+        ("error_rate", "error:app", "errors a served unit", "above", 0.5),
+        ("volume", "volume:served", "served units a day", "both", max(0.3, terms.min_change)),
+    ):
+        daily = {
+            date.fromisoformat(day["date"]): math.nan if day[key] is None else float(day[key]) for day in days
+        }
+        level = judge_level(
+            daily, judged, window_days=terms.window_days, k=terms.k_of_n_days[0], error=terms.error,
+            min_change=least, side=side, same_weekday=key == "volume",  # type: ignore[arg-type]
+        )  # fmt: skip
+        found.append(of_level(name, "operations", level, what))
+    newest = days[-1] if days else None
+    if newest is not None and expected_versions:
+        wrong = sorted(set(newest["served_versions"]) - expected_versions)
+        found.append(
+            condition(
+                "served-version", "operations", "alert" if wrong else "ok",
+                f"on {newest['date']} served: {newest['served_versions']}, expected {sorted(expected_versions)}",
+            )
+        )  # fmt: skip
+    return found
+
+
+def judge_runs(
+    terms: Levels, runs: Sequence[Mapping[str, Any]]
+) -> tuple[list[dict[str, Any]], list[Condition]]:
+    """Trends of the trainings' cost, in the order in which they ran."""
+    trends, found = [], []
+    for key, name in RUN_SERIES:
+        values = [math.nan if run.get(key) is None else float(run[key]) for run in runs]
+        trend = judge_trend(name, values, terms.leak_share)
+        trends.append({"name": name, "state": trend.state, "reason": trend.reason})
+        if trend.state != "unknown":
+            found.append(
+                condition(
+                    name, "operations", trend.state, trend.reason, value=trend.growth, limit=terms.leak_share,
+                    low=trend.low, high=trend.high,
+                )
+            )  # fmt: skip
+    return trends, found
