@@ -23,6 +23,7 @@ from ratchet.commands import (
     ledger,
     quarantine,
     snapshot,
+    triggers,
 )
 from ratchet.commands.approve import approve, reject
 from ratchet.commands.backfill import backfill
@@ -48,6 +49,7 @@ app.add_typer(explain.app, name="explain")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(drill.app, name="drill")
 app.add_typer(incident.app, name="incident")
+app.add_typer(triggers.app, name="triggers")
 app.command()(backfill)
 app.command()(approve)
 app.command()(reject)
