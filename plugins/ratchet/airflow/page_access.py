@@ -36,6 +36,10 @@ class Reader:
         """Id and name, each once; an approver's is one that the loop file has."""
         return tuple(dict.fromkeys((str(self.user.get_id()), str(self.user.get_name()))))
 
+    def signing_names(self, authenticated: bool) -> tuple[str, ...]:
+        """The names that count: a display name can be chosen, so where people have to be authenticated only the id."""
+        return self.names[:1] if authenticated else self.names
+
     def may_look(self, loop: str) -> bool:
         """Whether Airflow lets them see the loop's DAGs."""
         return all(_authorized(self.user, "GET", f"{loop}__{stage}") for stage in LOOKED_AT)

@@ -171,6 +171,22 @@ def _incidents(source: Source) -> Panel:
                 ],
             )
         )
+    closed = (found.get("closed") or [])[-5:][::-1]
+    if closed:
+        tables.append(
+            table(
+                ("closed", "opened", "incident", "first cause"),
+                [
+                    (
+                        str(one.get("closed_on"))[:10],
+                        str(one.get("opened_on"))[:10],
+                        one.get("title"),
+                        one.get("cause"),
+                    )
+                    for one in closed
+                ],
+            )
+        )
     worst = any(one.get("severity") in ("critical", "urgent", "alert", "high") for one in opened)
     return Panel(
         "Open incidents", about="Worst first: customer impact, risk, time to fix.", tables=tuple(tables),
@@ -188,12 +204,12 @@ def incident_table(opened: list[dict[str, Any]]) -> Table:
             one.get("cause")
         )
         rows.append(
-            (told(one.get("rank")), Cell(told(one.get("title")), state_cell(one.get("severity")).tone),
+            (told(one.get("id")), Cell(told(one.get("title")), state_cell(one.get("severity")).tone),
              state_cell(one.get("severity")), why, str(one.get("opened_on"))[:10], told(one.get("owner")),
              told(one.get("hours_to_fix")), told(one.get("runbook")))
         )  # fmt: skip
     return table(
-        ("rank", "incident", "severity", "first cause", "since", "owner", "hours to fix", "runbook"), rows
+        ("id", "incident", "severity", "first cause", "since", "owner", "hours to fix", "runbook"), rows
     )
 
 
@@ -245,7 +261,8 @@ def _triggers(source: Source) -> Panel:
             (
                 "spent",
                 Cell(
-                    f"{told(spent.get('cost'))} of {told(spent.get('budget'))} in {told(spent.get('month'))}"
+                    f"{told(spent.get('cost'))} of {told(spent.get('budget') or 'no budget')} "
+                    f"{spent.get('unit') or ''} in {told(spent.get('month'))}"
                 ),
             ),
         )

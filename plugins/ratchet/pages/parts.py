@@ -83,6 +83,7 @@ class Page:
 
 TONES: Mapping[str, Tone] = {
     **dict.fromkeys(("ok", "pass", "green", "promote", "advance", "approve", "approved", "durable", "fresh"), "good"),
+    "note": "faint",
     **dict.fromkeys(("warn", "noted", "drifting", "late", "waiting", "unknown", "not enough evidence"), "warn"),
     **dict.fromkeys(
         ("alert", "block", "blocked", "bad", "worse", "refuse", "reject", "rejected", "roll_back", "roll back",

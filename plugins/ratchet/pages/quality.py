@@ -38,7 +38,7 @@ def quality(source: Source, links: Links) -> Page:
         return Page("quality", "Quality", (not_measured("Quality", "monitor_quality", MONITOR),))
     windows = found.get("windows") or []
     panels = [
-        _latest(found, windows), _over_time(found, windows), _reliability(found), _cohorts(found, source.min_group),
+        _latest(found, windows), _over_time(found, windows), _cohorts(found, source.min_group), _reliability(found),
         _staleness(found, source.min_group), _detectors(found),
     ]  # fmt: skip
     lead = f"{as_of(found)} Model version {told(found.get('model_version'))}."
@@ -51,7 +51,7 @@ def _latest(found: Mapping[str, Any], windows: Rows) -> Panel:
     mature = [w for w in windows if (w.get("n_labelled") or 0) > 0]
     last = mature[-1] if mature else windows[-1]
     facts: list[tuple[str, Cell]] = [
-        ("window", Cell(f"{told(last.get('days'))} days until {told(last.get('until'))}")),
+        ("window", Cell(f"{told(last.get('days'))} mature days until {told(last.get('until'))}")),
         (
             "labels",
             Cell(
@@ -148,7 +148,7 @@ def _reliability(found: Mapping[str, Any]) -> Panel:
 def _cohorts(found: Mapping[str, Any], k: int) -> Panel:
     rows = found.get("by_cohort") or []
     if not rows:
-        return Panel("By cohort", is_half=True, notes=("Not measured yet.",), tone="warn")
+        return Panel("By cohort", notes=("Not measured yet.",), tone="warn")
     metric = next((name for name in NAMES if any(name in row for row in rows)), None)
     drawn: list[Any] = []
     body: list[tuple[Any, ...]] = []
@@ -156,10 +156,15 @@ def _cohorts(found: Mapping[str, Any], k: int) -> Panel:
         name = f"{row.get('dimension')}={row.get('cohort')}"
         n = int(row.get("n_labelled") or 0)
         if n < k:
-            body.append((name, f"fewer than {k}", "", "", Cell("too small to show", "faint")))
+            body.append((name, f"fewer than {k}", "", "", "", Cell("too small to show", "faint")))
             continue
         one = row.get(metric) if metric else None
-        body.append((name, n, row.get("days"), limits(one), state_cell(row.get("state"))))
+        shift = row.get("label_shift")
+        state = state_cell(row.get("state"))
+        if shift == "alert":
+            state = Cell(f"{state.text}; labels shifted", "bad")
+        gap = limits(row["rate_gap"]) if isinstance(row.get("rate_gap"), Mapping) else "unknown"
+        body.append((name, n, row.get("days"), limits(one), gap, state))
         if isinstance(one, Mapping):
             is_worse = row.get("state") == "worse"
             colour: plots.Colour = (
@@ -170,9 +175,10 @@ def _cohorts(found: Mapping[str, Any], k: int) -> Panel:
             )
     figure = NAMES.get(metric or "", "value")
     plot = (plots.forest(f"{figure} by cohort", drawn, zero=None),) if drawn else ()
-    worse = any(row.get("state") == "worse" for row in rows)
+    worse = any(row.get("state") == "worse" or row.get("label_shift") == "alert" for row in rows)
     return Panel(
-        "By cohort", is_half=True, plots=plot, tables=(table(("cohort", "labels", "days", figure, "state"), body),),
+        "By cohort", plots=plot,
+        tables=(table(("cohort", "labels", "days", figure, "rate minus score", "state"), body),),
         tone="bad" if worse else "plain",
     )  # fmt: skip
 

@@ -67,7 +67,7 @@ def _said(found: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
 
 
 def _categories(found: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
-    body = []
+    body: list[tuple[Any, ...]] = []
     for one in found.get("by_category") or []:
         n = int(one.get("n") or 0)
         if n < k:
@@ -83,18 +83,19 @@ def _categories(found: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
     )
 
 
-def _trend(value: Any) -> str:
-    return f"{value:+.4g}" if isinstance(value, float) else told(value)
+def _trend(value: Any) -> Cell:
+    return Cell(f"{value:+.4g}") if isinstance(value, float) else state_cell(value)
 
 
 def _fairness(found: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
-    body = []
+    body: list[tuple[Any, ...]] = []
     for one in found.get("by_cohort") or []:
         name, n = f"{one.get('dimension')}={one.get('cohort')}", int(one.get("n") or 0)
         if n < k:
             body.append((name, f"fewer than {k}", "", Cell("too small to show", "faint")))
         else:
-            body.append((name, told(n), limits(one.get("rating_mean"), 2), state_cell(one.get("state"))))
+            rating = {"value": one.get("rating_mean"), "low": one.get("low"), "high": one.get("high")}
+            body.append((name, told(n), limits(rating, 2), state_cell(one.get("state"))))
     notes = () if body else ("Not measured yet.",)
     tables = (table(("cohort", "answers", "mean rating", "state"), body),) if body else ()
     return Panel(
