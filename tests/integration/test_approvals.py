@@ -180,7 +180,8 @@ def test_from_the_command_line(asked: tuple[ServedWorld, str], monkeypatch: pyte
     assert done.exit_code == 0, done.output
     (entry,) = world.ledger.entries("flights", ["approval"])
     assert entry.payload == {
-        "decision": decision, "answer": "reject", "by": "ana", "reason": "not before the holiday"
+        "decision": decision, "answer": "reject", "by": "ana", "reason": "not before the holiday",
+            "identity": "claimed",
     }  # fmt: skip
     assert entry.actor.startswith("cli:")
 
@@ -255,3 +256,62 @@ def test_the_replay_holds_what_was_carried_out_against_the_answers(
         world.append("rollout_applied", f"applied:{decision}", AS_OF, **data)
     entries = world.ledger.entries("flights")
     assert len(applied(entries[:-1], entries[-1])) == problems
+
+
+def test_who_is_not_named_is_the_user_of_the_machine(
+    asked: tuple[ServedWorld, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, decision = asked
+    monkeypatch.setenv("RATCHET_HOME", str(world.settings.home))
+    monkeypatch.setattr("ratchet.commands.approve.loop_named", lambda *_: world.loop)
+    monkeypatch.setattr("getpass.getuser", lambda: "eve")
+    refused = CliRunner().invoke(app, ["approve", decision, "--reason", "r"])
+    assert refused.exit_code == 1 and "'eve' may not answer" in " ".join(refused.output.split())
+    monkeypatch.setattr("getpass.getuser", lambda: "ana")
+    assert CliRunner().invoke(app, ["approve", decision, "--reason", "r"]).exit_code == 0
+    (entry,) = world.ledger.entries("flights", ["approval"])
+    assert (entry.payload["by"], entry.payload["identity"], entry.actor) == (
+        "ana",
+        "operating system",
+        "cli:ana",
+    )
+
+
+def test_a_name_given_on_the_command_line_is_a_claim(
+    asked: tuple[ServedWorld, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, decision = asked
+    monkeypatch.setenv("RATCHET_HOME", str(world.settings.home))
+    monkeypatch.setattr("ratchet.commands.approve.loop_named", lambda *_: world.loop)
+    assert CliRunner().invoke(app, ["reject", decision, "--reason", "r", "--by", "bo"]).exit_code == 0
+    (entry,) = world.ledger.entries("flights", ["approval"])
+    assert (entry.payload["by"], entry.payload["identity"]) == ("bo", "claimed")
+
+
+def test_where_people_have_to_be_authenticated_only_airflows_login_counts(
+    served_template: Path, tmp_path: Path
+) -> None:
+    loop = governed()
+    approvals = loop.approvals.model_copy(update={"authenticated": True})
+    world = copied(served_template, tmp_path / "home", loop.model_copy(update={"approvals": approvals}))
+    world.bootstrap()
+    world.start(2, FIRST + timedelta(days=1))
+    decision = world.decide("promote", DAY, approval=needed(world.loop, "promote", AS_OF))
+    for said in ("approve", "reject"):
+        with pytest.raises(CannotAnswer, match="answer it under Required actions"):
+            says(world, decision, said, "ana")
+    # One that got into the ledger all the same does not count.
+    world.append("approval", f"approval:{decision}:approve:ana", AS_OF, decision=decision, answer="approve", by="ana",
+                 reason="r", identity="operating system")  # fmt: skip
+    with pytest.raises(Waits):
+        world.apply(decision, AS_OF)
+    # The loop file that drops the demand meanwhile changes nothing for a decision that waits.
+    world.loop = governed()
+    with pytest.raises(CannotAnswer):
+        says(world, decision, "approve", "ana")
+    stands = answer(
+        world.settings, world.loop, decision, "approve", by=["bo"], reason="r", actor="airflow:bo", log=quiet,
+        identity="airflow",
+    )  # fmt: skip
+    assert stands.outcome == "approved"
+    assert world.apply(decision, AS_OF)["action"] == "promote"

@@ -87,12 +87,14 @@ def read_answer(loop_name: str, decided: dict[str, Any], answered: dict[str, Any
     if user is None:
         entry, until = decision_of(settings, loop, decided["decision"])
         return run_out(settings, loop, entry, until, _log.info).told()
+    # A display name can be chosen; the id is what the login gives.
+    names = [user["id"]] if loop.approvals.authenticated else [user["id"], user["name"]]
     said: Answer = "approve" if answered["chosen_options"] == [APPROVE] else "reject"
     reason = str((answered.get("params_input") or {}).get("reason") or "answered in Airflow")
     try:
         return answer(
-            settings, loop, decided["decision"], said, by=[user["id"], user["name"]], reason=reason,
-            actor=f"airflow:{user['id']}", log=_log.info,
+            settings, loop, decided["decision"], said, by=names, reason=reason,
+            actor=f"airflow:{user['id']}", log=_log.info, identity="airflow",
         ).told()  # fmt: skip
     except CannotAnswer as error:
         raise AirflowFailException(str(error)) from None

@@ -209,7 +209,8 @@ def approvals(entries: Sequence[Entry], entry: Entry) -> list[Section]:
     rows: list[tuple[str, ...]] = []
     if entry.payload.get("approval"):
         rule = entry.payload["approval"]
-        rows.append(("", "needs", f"{rule['count']} of {', '.join(rule['by'])} until {rule['until']}"))
+        login = ", by Airflow's login only" if rule.get("authenticated") else ""
+        rows.append(("", "needs", f"{rule['count']} of {', '.join(rule['by'])} until {rule['until']}{login}"))
         rows.append(("", "stands", standing(entries, entry).told()))
     for other in entries:
         data = other.payload
@@ -217,7 +218,8 @@ def approvals(entries: Sequence[Entry], entry: Entry) -> list[Section]:
             continue
         if other.kind == "approval":
             who, why = data.get("by") or other.actor, data.get("reason") or "no reason given"
-            rows.append((other.as_of[:16], str(data.get("answer")), f"{who}: {why}"))
+            known = f", known by: {data['identity']}" if data.get("identity") else ""
+            rows.append((other.as_of[:16], str(data.get("answer")), f"{who}: {why}{known}"))
         elif other.kind.endswith("_applied"):
             rows.append(
                 (other.as_of[:16], "carried out", f"{data['action'].replace('_', ' ')}, entry {other.seq}")

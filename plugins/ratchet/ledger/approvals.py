@@ -14,6 +14,8 @@ from typing import Literal
 from ratchet.ledger.chain import Entry
 
 Answer = Literal["approve", "reject", "timeout"]
+#: How it is known who answered: Airflow's login, this machine's, or a name that was given without proof.
+Identity = Literal["airflow", "operating system", "claimed"]
 Outcome = Literal["automatic", "waiting", "approved", "rejected", "timeout"]
 
 
@@ -53,7 +55,7 @@ class Standing:
 def standing(entries: Iterable[Entry], decision: Entry) -> Standing:
     """Where `decision` stands, from the answers that came after it; the first that settles it stands.
 
-    Only people that the decision names count, each once.
+    Only people that the decision names count, each once; where it wants them authenticated, only by Airflow's login.
     """
     rule = decision.payload.get("approval")
     if rule is None:
@@ -65,7 +67,7 @@ def standing(entries: Iterable[Entry], decision: Entry) -> Standing:
         said, by = answer.payload["answer"], answer.payload["by"]
         if said == "timeout":
             return Standing("timeout", tuple(approved), needed, people, until)
-        if by not in people:
+        if by not in people or (rule.get("authenticated") and answer.payload.get("identity") != "airflow"):
             continue
         if said == "reject":
             return Standing(

@@ -60,12 +60,17 @@ def release(
     """Record that `cohort` (`dimension=value`) is excluded no more; it is served like the others from now on.
 
     Raises:
-        NotExcluded: it is not excluded; names those that are.
+        NotExcluded: it is not excluded (names those that are), or the loop takes nothing from a command line.
     """
     ledger = ledger_of(settings)
     entries = ledger.entries(loop.loop)
     state, out = fold(entries), left_out(entries)
     own = [item for item in out if item.cohort == cohort]
+    if loop.approvals.authenticated:
+        raise NotExcluded(
+            "the loop wants people whom Airflow knows (approvals.authenticated), and no release is asked for there: "
+            "let a reviewed change of the loop file take that key out for as long as it takes"
+        )
     if not own:
         told = ", ".join(dict.fromkeys(item.cohort for item in out)) or "none is"
         raise NotExcluded(f"cohort {cohort!r} is not excluded; {told}")

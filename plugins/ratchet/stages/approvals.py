@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from ratchet.ledger.approvals import Answer, Standing, standing
+from ratchet.ledger.approvals import Answer, Identity, Standing, standing
 from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import fold
 from ratchet.loop import Loop
@@ -39,12 +39,13 @@ def needed(loop: Loop, action: str, as_of: datetime, unsigned: Sequence[str] = (
         return None
     people = loop.approvals.people(rule, loop.owner.name)
     until = as_of + timedelta(hours=rule.timeout_hours)
-    return {
+    asked = {
         "by": list(people),
         "count": rule.count,
         "timeout_hours": rule.timeout_hours,
         "until": until.isoformat(),
     }
+    return {**asked, "authenticated": True} if loop.approvals.authenticated else asked
 
 
 def pending(entries: Sequence[Entry]) -> Entry | None:
@@ -73,11 +74,13 @@ def answer(
     reason: str,
     actor: str,
     log: Log,
+    identity: Identity = "claimed",
 ) -> Standing:
     """Record what a person says to a decision that waits; where it stands then. Saying it again changes nothing.
 
-    `by` are the names that the person goes by; the one that the decision names counts. An answer to what somebody
-    else has settled meanwhile changes nothing either.
+    `by` are the names that the person goes by; the one that the decision names counts. `identity` says how that is
+    known; the ledger keeps it, and a decision that wants it authenticated takes Airflow's only. An answer to what
+    somebody else has settled meanwhile changes nothing either.
 
     Raises:
         CannotAnswer: the ledger has no such decision, it does not wait, or `by` may not answer it.
@@ -92,6 +95,10 @@ def answer(
     now = standing(entries, entry)
     if now.outcome == "automatic":
         raise CannotAnswer(f"{decision} {now.told()}")
+    if entry.payload["approval"].get("authenticated") and identity != "airflow":
+        raise CannotAnswer(
+            f"{decision} wants people whom Airflow knows (approvals.authenticated): answer it under Required actions"
+        )
     name = next((name for name in by if name in now.people), None)
     if name is None:
         raise CannotAnswer(
@@ -104,7 +111,7 @@ def answer(
     ledger.append(
         loop=loop.loop, kind="approval", key=f"approval:{decision}:{said}:{name}",
         as_of=effective_as_of(read(settings, loop.loop, "partitions"), datetime.fromisoformat(entry.as_of)),
-        actor=actor, payload={"decision": decision, "answer": said, "by": name, "reason": reason},
+        actor=actor, payload={"decision": decision, "answer": said, "by": name, "reason": reason, "identity": identity},
     )  # fmt: skip
     after = standing(ledger.entries(loop.loop), entry)
     log(f"{name} says {said} to {decision}: {after.told()}")
