@@ -207,7 +207,8 @@ def facts(evaluation: Entry) -> Section:
 def approvals(entries: Sequence[Entry], entry: Entry) -> list[Section]:
     """Who answered, and what came of the decision."""
     rows: list[tuple[str, ...]] = []
-    if entry.payload.get("approval"):
+    # A bootstrap names who has to approve in a word; a look has a rule.
+    if isinstance(entry.payload.get("approval"), Mapping):
         rule = entry.payload["approval"]
         login = ", by Airflow's login only" if rule.get("authenticated") else ""
         rows.append(("", "needs", f"{rule['count']} of {', '.join(rule['by'])} until {rule['until']}{login}"))
