@@ -45,8 +45,11 @@ def draw(found: Mapping[str, Backtest], path: Path) -> None:
             below.plot(asked, [row] * len(asked), "o", color=colour, ms=7, label=label)
     below.set_yticks(range(len(found)), list(found))
     below.set_ylim(-0.6, len(found) - 0.4)
-    below.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=3, fontsize=8, frameon=False,
-                 title="dot: requested; bar: due and refused", title_fontsize=8)  # fmt: skip
+    handles, labels = below.get_legend_handles_labels()
+    title = "dot: requested; bar: due and refused"
+    top.legend(
+        handles, labels, loc="lower left", ncols=3, fontsize=8, title=title, title_fontsize=8, framealpha=0.6
+    )
     figure.autofmt_xdate()
     figure.tight_layout()
     figure.savefig(path)

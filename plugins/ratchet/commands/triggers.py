@@ -24,7 +24,8 @@ SHOWN = (
     ("event", "event requests"), ("routine", "routine requests"), ("went_back_first", "times it went back first"),
     ("refused_days", "days on which something was due and refused"), ("noted_days", "days with a note"),
     ("cost", "cost of the trainings"), ("episodes", "episodes above the reference"), ("answered", "of them answered"),
-    ("median_delay_days", "days to the request (median; 0: one was on trial)"), ("lost", "log loss lost in episodes (sum)"),
+    ("median_delay_days", "days to the request (median; 0: one was on trial)"), 
+    ("lost", "log loss lost in episodes (sum)"),
     ("lost_before_answer", "of it before a retrain could serve"),
     ("requests_outside_episodes", "requests outside of an episode"),
 )  # fmt: skip
@@ -61,7 +62,8 @@ def backtest(
         with Progress(console=console, transient=True, disable=as_json) as progress:
             for name, one in chosen.items():
                 bar = progress.add_task(name, total=2 * len(history.as_ofs))
-                found[name] = replayed(one, history, lambda bar=bar: progress.advance(bar))  # type: ignore[misc]
+                beside = next(iter(found.values()), None)
+                found[name] = replayed(one, history, lambda bar=bar: progress.advance(bar), beside)  # type: ignore[misc]
     except (NothingToReplay, WarehouseError, ValueError) as error:
         raise stop(str(error)) from None
     if plot is not None:
@@ -115,8 +117,8 @@ def _show(found: dict[str, Backtest]) -> None:
     assumed = next(iter(found.values())).assumed
     console.print(
         "The reference of a model is its log loss at its own evaluation. Lost is what the model that served had above "
-        "it, summed over the labelled units of the departure days of an episode: days on which the window's mean is above "
-        "the reference beyond chance. Assumed: a candidate passes unless history knows better, is on trial for "
+        "it, summed over the labelled units of the departure days of an episode: days on which the window's mean is "
+        "above the reference beyond chance. Assumed: a candidate passes unless history knows better, is on trial for "
         f"{assumed.trial_days} days (the median on record), and costs {assumed.cost:.1f} s (the mean on record). What "
         "a retrain would have gained is not assumed.",
         markup=False,

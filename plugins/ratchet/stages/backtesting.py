@@ -82,8 +82,13 @@ def history_of(settings: Settings, loop: Loop, first: date, last: date) -> Histo
     return History(entries, frames["mon_quality_daily"], frames["mon_calibration_daily"], labels, tuple(days))
 
 
-def replayed(loop: Loop, history: History, tick: Callable[[], None] = lambda: None) -> Backtest:
-    """What the policy of `loop` would have done in `history`. `tick` is called twice a day that is looked at."""
+def replayed(
+    loop: Loop, history: History, tick: Callable[[], None] = lambda: None, beside: Backtest | None = None
+) -> Backtest:
+    """What the policy of `loop` would have done in `history`. `tick` is called twice a day that is looked at.
+
+    Episodes are those of `beside`, the policy that it is compared with, whatever windows this one looks at.
+    """
     by_day = {e.as_of: e for e in history.entries if e.kind == "health"}
     days: list[Day] = []
     lost: dict[date, float] = {}
@@ -96,7 +101,9 @@ def replayed(loop: Loop, history: History, tick: Callable[[], None] = lambda: No
             days.append(day)
             lost |= _lost(loop, history, known, day, as_of)
         tick()
-    return backtest(loop, days, lost, _assumed(loop, history.entries), _labels(loop, history), tick)
+    judged = None if beside is None else [day for day, _ in beside.decisions]
+    assumed = _assumed(loop, history.entries)
+    return backtest(loop, days, lost, assumed, _labels(loop, history), tick, judged=judged)
 
 
 def _day(

@@ -114,11 +114,14 @@ def backtest(
     assumed: Assumed,
     new_labels: Callable[[datetime, datetime], int | None] = lambda trained, now: None,
     tick: Callable[[], None] = lambda: None,
+    *,
+    judged: Sequence[Day] | None = None,
 ) -> Backtest:
     """Decide each of `days`, in order, as `loop`'s policy says.
 
     `lost` is a departure day's log loss above the reference, summed over its units. `new_labels` counts the labels that
-    became mature between two instants. `tick` is called after each day.
+    became mature between two instants. `tick` is called after each day. `judged` are the days whose health says what an
+    episode is, when policies are compared: the same for all of them.
 
     Raises:
         ValueError: no day, or two that are not in order: nothing would be looked at, or in the wrong order.
@@ -158,7 +161,7 @@ def backtest(
         for day, d in made
         if d.action == "request" and assumed.passed.get(day.as_of.date(), True)
     ]
-    return Backtest(tuple(made), tuple(_episodes(days, lost, asked, assumed.trial_days)), assumed)
+    return Backtest(tuple(made), tuple(_episodes(judged or days, lost, asked, assumed.trial_days)), assumed)
 
 
 def _episodes(
