@@ -18,7 +18,7 @@ from tests.reference.trial import Bench
 from tests.reference.worlds import STARTS, TICK, File, Maker, Shape, local_date, steps_of
 
 from ratchet.loop import load_loop
-from ratchet.stages.jobs import end_of_day, last_complete_day
+from ratchet.loop_days import end_of_day, last_complete_day
 from ratchet.warehouse.connect import open_warehouse
 
 pytestmark = pytest.mark.slow

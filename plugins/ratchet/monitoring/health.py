@@ -10,15 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 
 from ratchet.experiment.calibration import BINS, calibration_error
 from ratchet.experiment.paired import Estimate, plain, ratio_estimate, unplain
+from ratchet.loop_days import last_mature_day as last_mature_day
 from ratchet.monitoring.drift import FeatureDrift, feature_drift
 
 if TYPE_CHECKING:
@@ -125,12 +125,6 @@ class Health:
             opinions=dict(record["opinions"]),
             urgent_days=int(record["urgent_days"]),
         )
-
-
-def last_mature_day(loop: Loop, as_of: datetime) -> date:
-    """The last departure date, local, whose outcome windows are all closed at `as_of` (UTC)."""
-    closed = as_of.replace(tzinfo=UTC) - timedelta(hours=loop.label.maturity_hours)
-    return closed.astimezone(ZoneInfo(loop.timezone)).date() - timedelta(days=1)
 
 
 def assess_health(

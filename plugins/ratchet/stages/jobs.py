@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 from ratchet.loop import Loop
+from ratchet.loop_days import last_mature_day
 from ratchet.published import read, write_atomically
 from ratchet.settings import Settings
 from ratchet.stages.records import ledger_of, state_of
@@ -22,22 +22,9 @@ class NoJob(RuntimeError):
     """There is nothing to train; the message says what is missing."""
 
 
-def last_complete_day(loop: Loop, as_of: datetime) -> date:
-    """The last departure date, in the loop's time zone, that is over at `as_of` (UTC)."""
-    local = as_of.replace(tzinfo=UTC).astimezone(ZoneInfo(loop.timezone))
-    return local.date() - timedelta(days=1)
-
-
-def end_of_day(loop: Loop, day: date) -> datetime:
-    """The moment (UTC) at which `day` ends in the loop's time zone."""
-    midnight = datetime.combine(day + timedelta(days=1), datetime.min.time(), tzinfo=ZoneInfo(loop.timezone))
-    return midnight.astimezone(UTC).replace(tzinfo=None)
-
-
 def training_window(loop: Loop, as_of: datetime) -> tuple[date, date]:
     """First and last departure date whose label windows are all closed at `as_of`."""
-    closed = as_of - timedelta(hours=loop.label.maturity_hours)
-    return loop.data_span.start, last_complete_day(loop, closed)
+    return loop.data_span.start, last_mature_day(loop, as_of)
 
 
 class JobClosed(NoJob):

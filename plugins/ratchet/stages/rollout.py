@@ -18,11 +18,11 @@ from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import fold
 from ratchet.ledger.trials import Holdback, Rollout
 from ratchet.loop import Loop
+from ratchet.loop_days import end_of_day, last_complete_day
 from ratchet.published import read
 from ratchet.settings import Settings
 from ratchet.stages.applying import NoDecision
 from ratchet.stages.approvals import expire, needed, pending
-from ratchet.stages.jobs import end_of_day, last_complete_day
 from ratchet.stages.provenance import judging
 from ratchet.stages.records import ledger_of
 from ratchet.stages.releasing import offer_waiting

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -11,10 +11,10 @@ from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import fold
 from ratchet.ledger.trials import Holdback, Rollout
 from ratchet.loop import Loop
+from ratchet.loop_days import last_mature_day
 from ratchet.published import publish, read
 from ratchet.settings import Settings
 from ratchet.stages.comparison import compare
-from ratchet.stages.jobs import last_complete_day
 from ratchet.stages.serving import stage_of
 
 
@@ -70,7 +70,7 @@ def publish_comparison(
     as_of: datetime,
 ) -> None:
     """Both models side by side, for each experiment that was ever judged."""
-    mature = last_complete_day(loop, as_of - timedelta(hours=loop.label.maturity_hours))
+    mature = last_mature_day(loop, as_of)
     known = read(settings, loop.loop, "comparisons") or {}
     shown = compare(loop, paired, arms, trial.trial.started_on, mature)
     versions = {"champion_version": trial.champion_version, "challenger_version": trial.challenger_version}
