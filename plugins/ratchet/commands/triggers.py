@@ -24,7 +24,7 @@ SHOWN = (
     ("event", "event requests"), ("routine", "routine requests"), ("went_back_first", "times it went back first"),
     ("refused_days", "days on which something was due and refused"), ("noted_days", "days with a note"),
     ("cost", "cost of the trainings"), ("episodes", "episodes above the reference"), ("answered", "of them answered"),
-    ("median_delay_days", "days to the request (median; 0: one was on trial)"), 
+    ("median_delay_days", "days to the request (median; 0: one was on trial)"),
     ("lost", "log loss lost in episodes (sum)"),
     ("lost_before_answer", "of it before a retrain could serve"),
     ("requests_outside_episodes", "requests outside of an episode"),
