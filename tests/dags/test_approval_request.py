@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import runpy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from tests.integration import served_world
 from tests.integration.served_world import FIRST, ServedWorld
 from tests.integration.test_approvals import AS_OF, DAY, governed
@@ -193,3 +195,82 @@ def _automatic() -> Any:
     from ratchet.loop_governance import Approvals
 
     return Approvals(promote="automatic", roll_back="automatic", bootstrap="owner")
+
+
+def waiting_since(hours: float, asked: Any, told: dict[str, Any]) -> Any:
+    """The parked task in Airflow's own database, asked so long ago; its id."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.hitl import HITLDetail
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.sdk import DAG
+    from airflow.serialization.serialized_objects import create_scheduler_operator
+    from airflow.utils.session import create_session
+    from airflow.utils.state import DagRunState, TaskInstanceState
+    from airflow.utils.types import DagRunType
+
+    with DAG("flights__run_rollout", schedule=None):
+        from airflow.providers.standard.operators.empty import EmptyOperator
+
+        task = EmptyOperator(task_id=asked.task_id)
+    now = datetime.now(UTC)
+    with create_session() as session:
+        run = DagRun(
+            dag_id="flights__run_rollout", run_id="r", run_type=DagRunType.MANUAL, state=DagRunState.RUNNING,
+            run_after=now, start_date=now, logical_date=now,
+        )  # fmt: skip
+        session.add(run)
+        session.flush()
+        ti = TaskInstance(task=create_scheduler_operator(task), run_id="r", dag_version_id=None)
+        ti.dag_id = "flights__run_rollout"  # a task on its own is of no DAG
+        ti.state = TaskInstanceState.AWAITING_INPUT
+        ti.next_method, ti.next_kwargs = "execute_complete", {}
+        ti.trigger_timeout = now + timedelta(hours=48 - hours)
+        session.add(ti)
+        session.flush()
+        session.add(HITLDetail(ti_id=ti.id, options=told["options"], subject=told["subject"], body=told["body"],
+                               defaults=told["defaults"], multiple=False, params={}))  # fmt: skip
+        return ti.id
+
+
+@pytest.mark.parametrize("hours", [47, 49])
+def test_silence_beyond_the_limit_is_a_no_by_airflows_own_scheduler(
+    world: ServedWorld, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """The sweep that the scheduler makes: it answers, the task resumes, the ledger says no."""
+    from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.sdk.serde import deserialize
+    from airflow.utils.session import create_session
+    from airflow.utils.state import TaskInstanceState
+
+    from ratchet.airflow.approval import read_answer
+
+    decided = decide(world)
+    asked, told = parked(world, decided, monkeypatch)
+    waiting = waiting_since(hours, asked, told)
+    try:
+        sweep = SchedulerJobRunner.check_awaiting_input_timeouts
+        with create_session() as session:
+            sweep(SimpleNamespace(log=logging.getLogger("test")), session=session)  # type: ignore[arg-type]
+        with create_session() as session:
+            ti = session.get(TaskInstance, waiting)
+            assert ti is not None
+            state, resumed = ti.state, ti.next_kwargs
+        if hours < 48:
+            assert state == TaskInstanceState.AWAITING_INPUT
+            return
+        assert state == TaskInstanceState.SCHEDULED
+        event = deserialize(resumed)["event"]
+        assert (event["chosen_options"], event["responded_by_user"], event["timedout"]) == (
+            ["Reject"],
+            None,
+            True,
+        )
+        read_answer.function("flights", decided, asked.execute_complete({}, event))
+    finally:
+        with create_session() as session:
+            session.execute(sa.text("delete from dag_run where run_id = 'r'"))
+    assert world.apply(decided["decision"], AS_OF)["action"] == "reject"
+    assert world.routing().champion_version == 1
+    (entry,) = world.ledger.entries("flights", ["approval"])
+    assert entry.payload["answer"] == "timeout"
