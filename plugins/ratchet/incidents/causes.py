@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: How early on the way a condition lies, by the first word of its name; between 0 and 1.
 ORDER = {
     "schema": 0.95, "lock": 0.95, "dependency": 0.95, "freshness": 0.9, "volume": 0.88, "gate": 0.86, "category": 0.84,
+    "quarantine": 0.86,
     "missing": 0.8, "range": 0.78, "labels": 0.76, "skew": 0.72, "latency": 0.7, "error": 0.7, "leak": 0.7,
     "cost": 0.6, "drift": 0.6, "multivariate": 0.5, "output": 0.4, "not-measured": 0.3, "quality": 0.25,
     "calibration": 0.22, "staleness": 0.2,
@@ -63,6 +64,8 @@ def group_key(alerts: Alerts, signal: Signal) -> tuple[str, Kind]:
     source = signal.source or alerts.source_of(signal.feature)
     if word in ("schema", "lock", "dependency") or signal.family == "dependency":
         return f"dependency:{source or rest or word}", "dependency"
+    if word == "not-measured" and source is None:
+        return "not-measured", "not-measured"
     if word == "labels":
         return f"labels:{rest}", "labels"
     if signal.family in ("data", "drift") or word in ("freshness", "volume", "missing", "category", "drift"):
@@ -121,7 +124,7 @@ def groups_of(loop: Loop, signals: Iterable[Signal]) -> list[Group]:
 
 def _can_be_felt(members: Sequence[Signal]) -> bool:
     """Whether the model uses any of them: an input that it does not use explains nothing."""
-    return any(s.importance is None or s.importance > 0 for s in members)
+    return any(s.feature is None or s.importance is None or s.importance > 0 for s in members)
 
 
 def _is_outage(members: Sequence[Signal]) -> bool:

@@ -34,9 +34,10 @@ class Signal:
     @property
     def excess(self) -> float:
         """How far the value is beyond its limit, 0 to 1; 0 where it can't be told."""
-        if self.value is None or self.limit is None or self.value == 0:
+        if self.state != "alert" or self.value is None or self.limit is None:
             return 0.0
-        return max(0.0, min(1.0, 1 - abs(self.limit / self.value)))
+        small, large = sorted((abs(self.value), abs(self.limit)))
+        return 0.0 if large == 0 else 1 - small / large
 
     def to_json(self) -> dict[str, Any]:
         """Plain types for a record."""
