@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from benchmarks.judge_effects import amounts, guardrails, late, promotion
+from benchmarks.judge_offline import offline
 from benchmarks.judge_safety import clusters, cohorts, flights, rollback, sample_ratio, skewed
 from benchmarks.judge_tables import ROOT, Rows
 from benchmarks.judge_training import judging, training
@@ -34,6 +35,7 @@ TABLES: dict[str, Callable[[int], Rows]] = {
     "sample_ratio": sample_ratio,
     "clusters": clusters,
     "skewed": skewed,
+    "offline": offline,
     "whole": whole,
     "speed": speed,
 }
