@@ -230,8 +230,8 @@ def test_an_approval_in_the_browser_is_in_the_ledger(served: Served, browser: Br
     frame.get_by_text("is worth it").wait_for()
     assert [f.evaluate("window.planted") for f in page.frames] == [None] * len(page.frames)
     found = ledger_of(served.settings).entries("flights", ["approval"])
-    assert [(e.actor, e.payload["by"], e.payload["answer"]) for e in found] == [
-        ("airflow:Dana Reyes", "Dana Reyes", "approve")
+    assert [(e.actor, e.payload["by"], e.payload["answer"], e.payload["identity"]) for e in found] == [
+        ("airflow:Dana Reyes", "Dana Reyes", "approve", "airflow")
     ]
     assert ledger_of(served.settings).verify().ok
     assert not [line for line in said if "ratchet" in line], said

@@ -172,7 +172,7 @@ def _decision(request: Request, reader: ReaderDep, loop: str, name: str) -> Resp
 def _asked(source: Source, links: Links, reader: Reader) -> Page:
     may = reader.may_answer(source.loop.loop)
     why_not = "" if may else "Your role in Airflow lets you look, not answer."
-    return approvals(source, links, reader.names, why_not)
+    return approvals(source, links, reader.signing_names(source.loop.approvals.authenticated), why_not)
 
 
 def _approvals(request: Request, reader: ReaderDep, loop: str, answered: str = "") -> Response:
@@ -216,8 +216,9 @@ def _answered(request: Request, reader: Reader, loop: str, fields: dict[str, str
         raise HTTPException(400, "Nothing was done: say yes or no, and why, for those who read the ledger.")
     try:
         answer(
-            source.settings, source.loop, fields.get("decision", ""), said, by=reader.names, reason=reason,
-            actor=f"airflow:{reader.names[0]}", log=_log.info,
+            source.settings, source.loop, fields.get("decision", ""), said,
+            by=reader.signing_names(source.loop.approvals.authenticated), reason=reason,
+            actor=f"airflow:{reader.names[0]}", log=_log.info, identity="airflow",
         )  # fmt: skip
     except CannotAnswer as error:
         raise HTTPException(403, f"Nothing was done: {error}.") from None

@@ -184,10 +184,9 @@ def _maturity(found: Mapping[str, Any]) -> Panel:
     if not rows:
         return Panel("Label maturity", is_half=True, notes=("No outcome was received yet.",), tone="warn")
     plot = plots.lines(
-        "Outcomes received by age", [str(row.get("age_days")) for row in rows],
-        [plots.Series("share received", [row.get("share_received") for row in rows], has_points=len(rows) < 30)],
-        from_zero=True, note="Age in days since the unit; labels younger than maturity are counted, not used.",
-        first="age in days",
+        "Outcomes received by age", [_age(row.get("age_days")) for row in rows],
+        [plots.Series("share received", [row.get("share_received") for row in rows], has_points=len(rows) < 40)],
+        from_zero=True, note="Labels younger than maturity are counted, not used.", first="age",
     )  # fmt: skip
     last = rows[-1]
     facts = (
@@ -200,3 +199,9 @@ def _maturity(found: Mapping[str, Any]) -> Panel:
         ),
     )
     return Panel("Label maturity", is_half=True, facts=facts, plots=(plot,))
+
+
+def _age(days: Any) -> str:
+    if days is None:
+        return "unknown"
+    return f"{float(days) * 24:.0f} h" if float(days) < 1 else f"{float(days):g} d"

@@ -38,7 +38,8 @@ def drift(source: Source, links: Links) -> Page:
         return Page("drift", "Drift", (not_measured("Drift", "monitor_drift", MONITOR),))
     features = list(found.get("features") or [])
     lead = (
-        f"{as_of(found)} Model version {told(found.get('model_version'))} against {told(found.get('reference'))}. "
+        f"{as_of(found)} Model version {told(found.get('model_version'))} against the reference "
+        f"{told(found.get('reference'))}. "
         "Most important features first."
     )
     panels = [
@@ -59,9 +60,11 @@ def _causes(features: Rows) -> Panel:
     ]
     if first:
         facts.append(("first cause", Cell(", ".join(str(f.get("feature")) for f in first), "bad")))
-    weight = sum(float(f.get("importance") or 0) for f in drifting)
-    if features:
-        facts.append(("their share of the model's gain", Cell(percent(weight, 0))))
+    known = [float(f["importance"]) for f in drifting if f.get("importance") is not None]
+    if any(f.get("importance") is not None for f in features):
+        facts.append(("their share of the model's gain", Cell(percent(sum(known), 0))))
+    elif features:
+        facts.append(("the model's gain", Cell("not known by feature: in the order of their names", "warn")))
     notes = () if features else ("No feature was measured.",)
     return Panel("In short", is_half=True, facts=tuple(facts), notes=notes)
 
@@ -94,7 +97,12 @@ def _histogram(one: Mapping[str, Any]) -> Plot | None:
     tone: Tone = "bad" if one.get("first_cause") else "warn" if one.get("is_drifting") else "plain"
     colour: plots.Colour = "bad" if tone == "bad" else "warn" if tone == "warn" else "main"
     js, wobble = one.get("js"), one.get("wobble")
-    note = f"{percent(one.get('importance'), 0)} of the gain; distance {told(js)}, its wobble {told(wobble)}"
+    weight = (
+        "share of the gain unknown"
+        if one.get("importance") is None
+        else f"{percent(one['importance'], 0)} of the gain"
+    )
+    note = f"{weight}; distance {told(js)}, its wobble {told(wobble)}"
     if tone != "plain":
         note += "; first cause" if tone == "bad" else "; drifting"
     return plots.columns(

@@ -92,6 +92,6 @@ def _runs(found: Mapping[str, Any]) -> Panel:
     shown = table(("run", "seconds", "CPU seconds", "MB", "rows", "cost"), body)
     return Panel(
         "Runs and their cost",
-        facts=(("together", Cell(f"{told(total)} in {len(runs)} runs")),),
+        facts=(("together", Cell(f"{told(total)}, runs: {len(runs)}")),),
         tables=(shown,),
     )

@@ -256,19 +256,11 @@ def _triggers(source: Source) -> Panel:
         for one in (found.get("decisions") or [])[-5:][::-1]
     ]
     spent = found.get("spent") or {}
-    facts = (
-        (
-            (
-                "spent",
-                Cell(
-                    f"{told(spent.get('cost'))} of {told(spent.get('budget') or 'no budget')} "
-                    f"{spent.get('unit') or ''} in {told(spent.get('month'))}"
-                ),
-            ),
-        )
-        if spent
-        else ()
-    )
+    facts: tuple[tuple[str, Cell], ...] = ()
+    if spent:
+        limit = "no budget is set" if spent.get("budget") is None else f"of {told(spent['budget'])}"
+        unit = str(spent.get("unit") or "").replace("_", " ")
+        facts = (("spent", Cell(f"{told(spent.get('cost'))} {unit} in {told(spent.get('month'))}, {limit}")),)
     return Panel("Retrain policy", facts=facts, tables=(table(("as of", "tier", "action", "why"), rows),))
 
 

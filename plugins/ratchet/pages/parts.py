@@ -84,10 +84,12 @@ class Page:
 TONES: Mapping[str, Tone] = {
     **dict.fromkeys(("ok", "pass", "green", "promote", "advance", "approve", "approved", "durable", "fresh"), "good"),
     "note": "faint",
-    **dict.fromkeys(("warn", "noted", "drifting", "late", "waiting", "unknown", "not enough evidence"), "warn"),
+    **dict.fromkeys(
+        ("warn", "noted", "drifting", "late", "waiting", "unknown", "not enough evidence", "medium"), "warn"
+    ),
     **dict.fromkeys(
         ("alert", "block", "blocked", "bad", "worse", "refuse", "reject", "rejected", "roll_back", "roll back",
-         "critical",         "timeout", "failed", "missing"),
+         "critical", "high", "urgent", "timeout", "failed", "missing"),
         "bad",
     ),
 }  # fmt: skip

@@ -164,11 +164,13 @@ def curve(
     sizes: Sequence[float] = (),
     note: str = "",
 ) -> Plot:
-    """Lines over a numeric axis: (name, points, colour, dashed). `whiskers` are (x, low, high)."""
+    """Lines over a numeric axis: (name, points, colour, dashed). `whiskers` are (x, low, high); square: shares."""
+    if is_square:
+        whiskers = [(x, min(max(low, 0.0), 1.0), min(max(high, 0.0), 1.0)) for x, low, high in whiskers]
     xs = [p[0] for _, path, _, _ in parts for p in path] + ([] if x_from is None else [x_from])
     ys = [p[1] for _, path, _, _ in parts for p in path] + [v for w in whiskers for v in w[1:]]
     if is_square:
-        top = max([*xs, *ys, 0.01]) * 1.05
+        top = min(max([*xs, *ys, 0.01]) * 1.05, 1.02)
         x_range, y_range = (0.0, top), (0.0, top)
     else:
         x_range, y_range = value_range(xs, False, 0.0), value_range(ys, False)
