@@ -197,17 +197,18 @@ def _records(frame: pd.DataFrame, limit: int) -> list[dict[str, Any]]:
 
 
 def _now(settings: Settings, loop: Loop, old: dict[str, Any]) -> Any:
-    from ratchet.stages.snapshots import rows_of, snapshot_of
+    from ratchet.stages.snapshot_rows import frame_of_rows
+    from ratchet.stages.snapshots import snapshot_of
     from ratchet.warehouse.connect import open_warehouse
 
     window = (date.fromisoformat(old["window"][0]), date.fromisoformat(old["window"][1]))
     with open_warehouse(
         settings, purpose=f"comparing snapshot {old['id'][:12]}", read_only=True
     ) as warehouse:
-        manifest, data, partitions = snapshot_of(
+        taken = snapshot_of(
             settings, loop, warehouse, as_of=datetime.fromisoformat(old["as_of"]), window=window
         )
-    return manifest, rows_of(data), partitions
+    return taken.manifest, frame_of_rows(taken.rows), taken.partitions
 
 
 def _print_rows(document: dict[str, Any], found: Any, limit: int) -> None:

@@ -7,19 +7,22 @@ had landed. Each file's name is the hash of its bytes; none is ever written twic
 from __future__ import annotations
 
 import hashlib
-import io
 import json
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ratchet.ledger.chain import Entry, plain
 from ratchet.loop import Loop
 from ratchet.published import write_atomically
 from ratchet.settings import Settings
 from ratchet.stages.provenance import code_version, dbt_build, file_sha256, landed_partitions
+from ratchet.stages.snapshot_rows import beside, bytes_of, canonical, frame_of, write_rows
 from ratchet.warehouse.protocol import Warehouse, checked_column
 
 _READ_ONLY = 0o444
@@ -44,26 +47,63 @@ def training_query(loop: Loop, window: tuple[date, date], as_of: datetime) -> tu
     )
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot that was taken: its manifest, its rows, and the partitions that they were read from."""
+
+    manifest: dict[str, Any]
+    rows: pa.Table
+    partitions: list[dict[str, Any]]
+
+
 def snapshot_of(
     settings: Settings, loop: Loop, warehouse: Warehouse, *, as_of: datetime, window: tuple[date, date]
-) -> tuple[dict[str, Any], bytes, list[dict[str, Any]]]:
-    """What a snapshot taken now would be: its manifest, its Parquet bytes and the partitions it was read from."""
+) -> Snapshot:
+    """What a snapshot taken now would be; nothing stays on disk."""
+    with beside(_folder(settings, loop), "asked") as path:
+        return _taken(settings, loop, warehouse, as_of, window, path)
+
+
+def write_snapshot(
+    settings: Settings, loop: Loop, warehouse: Warehouse, *, as_of: datetime, window: tuple[date, date]
+) -> dict[str, Any]:
+    """Take the snapshot of `window` as known at `as_of`; its manifest. The same again changes nothing.
+
+    Raises:
+        SnapshotChanged: a file of this name is there with other content.
+        UnknownKind: a column is of a type that a snapshot can't hold.
+    """
+    folder = _folder(settings, loop)
+    with beside(folder, "rows") as path:
+        taken = _taken(settings, loop, warehouse, as_of, window, path)
+        manifest = taken.manifest
+        _keep(path, folder / f"{manifest['sha256']}.parquet")
+    keep_partitions(settings, loop, taken.partitions)
+    # Last: a manifest without its rows would be a snapshot that nobody can read.
+    _write_once(folder / f"{manifest['id']}.json", _json({k: v for k, v in manifest.items() if k != "id"}))
+    return manifest
+
+
+def _taken(
+    settings: Settings,
+    loop: Loop,
+    warehouse: Warehouse,
+    as_of: datetime,
+    window: tuple[date, date],
+    path: Path,
+) -> Snapshot:
+    """The snapshot, its rows written to `path`."""
     sql, parameters = training_query(loop, window, as_of)
-    rows = warehouse.frame(sql, parameters)
-    content = io.BytesIO()
-    # A dictionary of measured numbers is as long as they are: it would cost time on both ways.
-    words = [str(name) for name in rows.columns if not pd.api.types.is_float_dtype(rows[name])]
-    rows.to_parquet(content, index=False, compression="zstd", use_dictionary=words)
-    data = content.getvalue()
+    rows = canonical(warehouse.table(sql, parameters))
     partitions = landed_partitions(warehouse, loop)
     manifest = {
         "loop": loop.loop,
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": write_rows(rows, path),
         "as_of": as_of.isoformat(),
         "window": [day.isoformat() for day in window],
-        "rows": len(rows),
-        "columns": list(rows.columns),
-        "positives": int(rows["label"].sum()) if len(rows) else 0,
+        "rows": rows.num_rows,
+        "columns": rows.column_names,
+        "positives": int(pc.sum(rows["label"]).as_py() or 0),
         "query": {"sql": sql, "parameters": plain(parameters)},
         "dbt": dbt_build(settings, loop),
         "code": code_version(settings.root),
@@ -75,24 +115,7 @@ def snapshot_of(
             "rows": sum(partition["n_rows"] for partition in partitions),
         },
     }
-    return {**manifest, "id": hashlib.sha256(_json(manifest)).hexdigest()}, data, partitions
-
-
-def write_snapshot(
-    settings: Settings, loop: Loop, warehouse: Warehouse, *, as_of: datetime, window: tuple[date, date]
-) -> dict[str, Any]:
-    """Take the snapshot of `window` as known at `as_of`; its manifest. The same again writes nothing.
-
-    Raises:
-        SnapshotChanged: a file of this name is there with other content.
-    """
-    manifest, data, partitions = snapshot_of(settings, loop, warehouse, as_of=as_of, window=window)
-    folder = _folder(settings, loop)
-    _write_once(folder / f"{manifest['sha256']}.parquet", data)
-    keep_partitions(settings, loop, partitions)
-    # Last: a manifest without its rows would be a snapshot that nobody can read.
-    _write_once(folder / f"{manifest['id']}.json", _json({k: v for k, v in manifest.items() if k != "id"}))
-    return manifest
+    return Snapshot({**manifest, "id": hashlib.sha256(_json(manifest)).hexdigest()}, rows, partitions)
 
 
 def read_snapshot(settings: Settings, loop: Loop, manifest: dict[str, Any]) -> pd.DataFrame:
@@ -101,12 +124,8 @@ def read_snapshot(settings: Settings, loop: Loop, manifest: dict[str, Any]) -> p
     Raises:
         SnapshotChanged: the file is missing or its hash differs from the manifest's.
     """
-    return rows_of(_checked(_folder(settings, loop) / f"{manifest['sha256']}.parquet", manifest["sha256"]))
-
-
-def rows_of(data: bytes) -> pd.DataFrame:
-    """The rows of a snapshot's bytes."""
-    return pd.read_parquet(io.BytesIO(data))
+    path = _folder(settings, loop) / f"{manifest['sha256']}.parquet"
+    return frame_of(_checked(path, manifest["sha256"]))
 
 
 def read_partitions(settings: Settings, loop: Loop, manifest: dict[str, Any]) -> list[dict[str, Any]]:
@@ -132,7 +151,7 @@ def partitions_of(settings: Settings, loop: Loop, sha256: str) -> list[dict[str,
     Raises:
         SnapshotChanged: it is missing or was changed.
     """
-    found = json.loads(_checked(_folder(settings, loop) / "partitions" / f"{sha256}.json", sha256))
+    found = json.loads(bytes(_checked(_folder(settings, loop) / "partitions" / f"{sha256}.json", sha256)))
     return [dict(partition) for partition in found]
 
 
@@ -143,7 +162,7 @@ def snapshots(settings: Settings, loop: Loop) -> list[dict[str, Any]]:
         SnapshotChanged: a manifest was changed.
     """
     found = [
-        {**json.loads(_checked(path, path.stem)), "id": path.stem}
+        {**json.loads(bytes(_checked(path, path.stem))), "id": path.stem}
         for path in sorted(_folder(settings, loop).glob("*.json"))
     ]
     return sorted(found, key=lambda manifest: (manifest["as_of"], manifest["id"]))
@@ -207,15 +226,24 @@ def _json(document: Any) -> bytes:
     return json.dumps(document, sort_keys=True, indent=1).encode()
 
 
-def _checked(path: Path, sha256: str) -> bytes:
+def _checked(path: Path, sha256: str) -> pa.Buffer:
     if not path.exists():
         raise SnapshotChanged(f"snapshot {path} is missing; run take_snapshot again")
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != sha256:
+    content, found = bytes_of(path)
+    if found != sha256:
         raise SnapshotChanged(
             f"snapshot {path} was changed after it was taken; remove it and run take_snapshot again"
         )
-    return data
+    return content
+
+
+def _keep(written: Path, path: Path) -> None:
+    """Give a file that is on disk its name for good."""
+    if path.exists():
+        _checked(path, path.stem)
+        return
+    written.chmod(_READ_ONLY)
+    written.replace(path)
 
 
 def _write_once(path: Path, data: bytes) -> None:
