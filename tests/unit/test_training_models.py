@@ -13,9 +13,9 @@ import pytest
 
 from ratchet.loop import Loop, load_loop
 from ratchet.training.baselines import LogisticModel, constant_rate, fit_logistic
-from ratchet.training.encode import feature_matrix, label_vector
+from ratchet.training.encode import feature_matrix, label_vector, tree_matrix
 from ratchet.training.fit import fit_model, model_features, predict_scores
-from ratchet.training.recipe import Recipe, TooLittleData, time_split
+from ratchet.training.recipe import Recipe, TooLittleData, ordered, time_split
 
 START = date(2013, 1, 1)
 
@@ -49,6 +49,40 @@ def fitted(frame: pd.DataFrame, nthread: int = 1) -> bytes:
         feature_names=loop.features.columns,
         nthread=nthread,
     )
+
+
+def test_trees_learn_the_same_from_single_precision() -> None:
+    loop, frame = flights_loop(), snapshot(days=20)
+    small = tree_matrix(frame, loop)
+    assert (small.dtype, small.nbytes * 2) == (np.float32, feature_matrix(frame, loop).nbytes)
+    model = fit_model(
+        small, label_vector(frame), loop.training.params, seed=1, feature_names=loop.features.columns
+    )
+    assert model == fitted(frame)
+    with pytest.raises(ValueError, match="temperature_f holds an infinite value"):
+        tree_matrix(frame.assign(temperature_f=1e300), loop)
+
+
+@pytest.mark.parametrize("kind", ["str", object, "category"])
+def test_a_category_has_one_code_however_the_frame_holds_it(kind: object) -> None:
+    loop, frame = flights_loop(), snapshot(days=1, per_day=4)
+    frame["carrier"] = pd.Series(["9E", "YV", "ZZ", None]).astype(kind)
+    np.testing.assert_array_equal(feature_matrix(frame, loop)[:, -1], [0.0, 15.0, np.nan, np.nan])
+
+
+def test_rows_are_in_order_whether_they_came_so_or_not() -> None:
+    loop, frame = flights_loop(), snapshot(days=5)
+    for given in (frame, frame.iloc[::-1], frame.sample(frac=1, random_state=3)):
+        for days in (given["departure_date"], pd.to_datetime(given["departure_date"])):
+            pd.testing.assert_frame_equal(ordered(given.assign(departure_date=days), loop), frame)
+    swapped = frame.assign(unit_id=[*frame["unit_id"][1:], frame["unit_id"][0]])
+    found = ordered(swapped, loop)
+    assert (swapped["unit_id"].iloc[-1], found["unit_id"].iloc[200]) == ("u000000", "u000000")
+    assert found.groupby("departure_date")["unit_id"].is_monotonic_increasing.all()
+    mixed = frame.assign(unit_id=pd.Series([None, *frame["unit_id"][1:]], dtype=object))
+    assert ordered(mixed, loop)["unit_id"].iloc[49] is None
+    undated = frame.assign(departure_date=[None, *frame["departure_date"][1:]])
+    assert pd.isna(ordered(undated, loop)["departure_date"].iloc[-1])
 
 
 def test_columns_follow_the_contract_and_unknown_categories_are_missing() -> None:

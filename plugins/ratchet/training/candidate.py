@@ -16,7 +16,7 @@ import pandas as pd
 
 from ratchet.training.baselines import LogisticModel, constant_rate, fit_logistic
 from ratchet.training.cost import measured
-from ratchet.training.encode import Floats, feature_matrix, label_vector
+from ratchet.training.encode import Floats, Matrix, feature_matrix, label_vector, tree_matrix
 from ratchet.training.fit import fit_model
 from ratchet.training.recipe import Split, ordered, rolling_splits
 from ratchet.training.search import Params, Searched, search_params
@@ -79,16 +79,16 @@ def make_candidate(
     with measured() as cost:
         rows = ordered(frame, loop)
         splits = rolling_splits(frame, loop, last)
-        matrix, labels = feature_matrix(rows, loop), label_vector(rows)
+        matrix, labels = tree_matrix(rows, loop), label_vector(rows)
         days = rows["departure_date"].to_numpy().astype("datetime64[D]")
         first = len(splits[0].train)
         searched = search_params(matrix[:first], labels[:first], days[:first], loop, nthread=nthread)
         params = dict(loop.training.params) if searched is None else searched.params
 
-        def fit(count: int, taken: Floats = matrix, known: Floats = labels) -> bytes:
+        def fit(count: int) -> bytes:
             return fit_model(
-                taken[:count],
-                known[:count],
+                matrix[:count],
+                labels[:count],
                 params,
                 seed=loop.training.seed,
                 feature_names=loop.features.columns,
@@ -110,7 +110,7 @@ def make_candidate(
         searched=searched,
         judged=judged,
         constants=tuple(constant_rate(labels[:count]) for count in counts),
-        logistic=fit_logistic(matrix[:newest], labels[:newest], loop),
+        logistic=fit_logistic(feature_matrix(rows.iloc[:newest], loop), labels[:newest], loop),
         serving=serving,
         old_rows=old_rows,
         ablation=ablation,
@@ -127,7 +127,7 @@ def _rows_known(days: np.ndarray, champion_rows_end: date | None, newest: Split)
 
 
 def _ablate(
-    loop: Loop, matrix: Floats, labels: Floats, params: Params, nthread: int, ways: Mapping[str, str]
+    loop: Loop, matrix: Matrix, labels: Floats, params: Params, nthread: int, ways: Mapping[str, str]
 ) -> Ablation:
     """The recipe on the newest rows with all features, and with each group's columns empty."""
     rules, names = loop.gates.evaluation.ablation, list(loop.features.columns)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ratchet.training.encode import Floats
+from ratchet.training.encode import Floats, Matrix
 
 OBJECTIVE = "binary:logistic"
 # what a loop file may set; a key outside is a spelling mistake that XGBoost would pass over
@@ -34,7 +34,7 @@ TUNABLE = frozenset(
 
 
 def fit_model(
-    matrix: Floats,
+    matrix: Matrix,
     labels: Floats,
     params: Mapping[str, float | int],
     *,
@@ -59,7 +59,7 @@ def fit_model(
 
 
 def fit_booster(
-    matrix: Floats,
+    matrix: Matrix,
     labels: Floats,
     params: Mapping[str, float | int],
     *,
@@ -110,7 +110,7 @@ def fit_booster(
     )
 
 
-def predict_booster(booster: Any, matrix: Floats) -> NDArray[np.float64]:
+def predict_booster(booster: Any, matrix: Matrix) -> NDArray[np.float64]:
     """Scores in [0, 1] of a booster that was fitted in this process."""
     import xgboost
 
@@ -119,7 +119,7 @@ def predict_booster(booster: Any, matrix: Floats) -> NDArray[np.float64]:
     )
 
 
-def predict_scores(model_json: bytes, matrix: Floats) -> NDArray[np.float64]:
+def predict_scores(model_json: bytes, matrix: Matrix) -> NDArray[np.float64]:
     """Scores in [0, 1], one per row of `matrix`, from a model's JSON bytes.
 
     To be called in a process that may crash when the bytes come from outside. Bytes that are not JSON are

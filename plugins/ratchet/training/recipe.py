@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from ratchet.loop import Loop
@@ -117,8 +119,28 @@ def ordered(frame: pd.DataFrame, loop: Loop) -> pd.DataFrame:
             raise ValueError(f"the snapshot has no column {column}")
     if frame.empty:
         raise TooLittleData(f"the snapshot is empty; training needs {loop.training.min_rows} rows")
-    rows = frame.assign(departure_date=pd.to_datetime(frame["departure_date"]).dt.date)
+    stamps = pd.to_datetime(frame["departure_date"])
+    if stamps.isna().any():
+        rows = frame.assign(departure_date=stamps.dt.date)
+        return rows.sort_values(["departure_date", "unit_id"], kind="stable", ignore_index=True)
+    days = stamps.to_numpy().astype("datetime64[D]")
+    each, position = np.unique(days, return_inverse=True)
+    rows = frame.assign(departure_date=each.astype(object)[position])
+    if _in_order(days, frame["unit_id"]):
+        return rows.reset_index(drop=True)
     return rows.sort_values(["departure_date", "unit_id"], kind="stable", ignore_index=True)
+
+
+def _in_order(days: NDArray[np.datetime64], units: pd.Series) -> bool:
+    """Whether rows are by day, then unit, as a snapshot's are: sorting a million texts to learn it takes seconds."""
+    if (days[1:] < days[:-1]).any():
+        return False
+    same = days[1:] == days[:-1]
+    try:
+        after = pd.array(units.array[1:] >= units.array[:-1]).to_numpy(dtype=bool, na_value=False)
+    except TypeError:  # texts beside numbers, or none
+        return False
+    return bool(after[same].all())
 
 
 def _split(rows: pd.DataFrame, loop: Loop, last: date | None) -> Split:

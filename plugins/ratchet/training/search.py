@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ratchet.training.encode import Floats
+from ratchet.training.encode import Floats, Matrix
 from ratchet.training.fit import fit_booster, predict_booster
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Searched:
 
 
 def search_params(
-    matrix: Floats, labels: Floats, days: Days, loop: Loop, *, nthread: int = 1
+    matrix: Matrix, labels: Floats, days: Days, loop: Loop, *, nthread: int = 1
 ) -> Searched | None:
     """The parameters with the least mean loss over the folds; None when the loop file wants no search.
 
@@ -130,7 +130,7 @@ def _suggest(trial: Any, name: str, low: float, high: float) -> float | int:
 
 
 def _fold_loss(
-    matrix: Floats, labels: Floats, fold: tuple[slice, slice], params: Params, loop: Loop, nthread: int
+    matrix: Matrix, labels: Floats, fold: tuple[slice, slice], params: Params, loop: Loop, nthread: int
 ) -> float:
     learnt, judged = fold
     booster = fit_booster(
