@@ -14,6 +14,7 @@ from scipy.spatial.distance import jensenshannon
 
 from ratchet.loop import Loop, load_loop
 from ratchet.monitoring.drift import (
+    MIN_ROWS,
     FeatureDrift,
     benjamini_hochberg,
     chi_square_p_value,
@@ -22,7 +23,7 @@ from ratchet.monitoring.drift import (
     ks_distance,
     psi,
 )
-from ratchet.monitoring.profile import reference_bins
+from ratchet.monitoring.profile import feature_profiles, reference_bins
 
 START = date(2013, 5, 1)
 
@@ -73,6 +74,32 @@ def test_bins_cover_each_feature_and_their_shares_are_what_the_histogram_counts(
 def test_an_empty_training_frame_has_no_profile() -> None:
     with pytest.raises(ValueError, match="empty"):
         reference_bins(training_rows().iloc[:0], flights_loop(), 1)
+
+
+def test_an_infinite_value_has_no_profile() -> None:
+    rows = training_rows()
+    with pytest.raises(ValueError, match="departure_hour holds an infinite value"):
+        reference_bins(rows.assign(departure_hour=[-np.inf, *rows["departure_hour"][1:]]), flights_loop(), 1)
+
+
+def test_a_profile_does_not_hang_on_the_order_of_rows() -> None:
+    loop, rows = flights_loop(), training_rows()
+    days = np.minimum(np.arange(len(rows)) // 600, 7)
+    days[:5] = 9  # a day of too few rows to say anything
+    rows = rows.assign(departure_date=pd.Timestamp(START) + pd.to_timedelta(days, unit="D"))
+    shuffled = rows.sample(frac=1, random_state=5)
+    one, two = (
+        feature_profiles(each, loop, 1, reference_bins(each, loop, 1), {"departure_hour": 2.0})
+        for each in (rows, shuffled)
+    )
+    pd.testing.assert_frame_equal(one, two, rtol=1e-9)
+    hours = one.set_index("feature").loc["departure_hour"]
+    assert (hours["lowest"], hours["highest"]) == (rows["departure_hour"].min(), rows["departure_hour"].max())
+    daily = rows.groupby("departure_date")["departure_hour"].mean()
+    kept = rows.groupby("departure_date").size() >= MIN_ROWS
+    assert 0 < kept.sum() < len(kept)
+    assert (hours["days"], hours["importance"]) == (kept.sum(), 1.0)
+    assert hours["day_mean"] == pytest.approx(daily[kept].mean())
 
 
 def test_distances_agree_with_scipy_and_by_hand() -> None:
