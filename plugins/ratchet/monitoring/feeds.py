@@ -89,7 +89,8 @@ def judge_feeds(
             min_change=0.02, side="above", is_relative=False,
         )  # fmt: skip
         found.append(of_level(f"quarantine:{source}", "data", held, "share in quarantine", source=source))
-    return volume, freshness, found
+    # A source that is too young for its levels has a freshness all the same.
+    return volume, freshness, [item for item in found if item["state"] != "unknown"]
 
 
 def judge_schemas(extra: pd.DataFrame, as_of: datetime, recent_days: int) -> list[Condition]:

@@ -339,6 +339,15 @@ def _users(loop: Loop, facts: Facts, as_of: datetime) -> tuple[dict[str, Any], l
     judged = known[-levels.k_of_n_days[1] :]
     complete = [day for day in days if date.fromisoformat(day["date"]) <= closed]
     categories, found = users.judge_users(levels, complete, facts.answers, judged, k)
+    answered = [date.fromisoformat(day["date"]) for day in complete if day["n_answers"] or day["n_tickets"]]
+    silent = bool(known) and known[0] < closed - timedelta(days=MIN_DAYS) and (
+        not answered or answered[-1] < closed - timedelta(days=STALE_DAYS)
+    )  # fmt: skip
+    told_of = f"last answers about departures of {answered[-1]}" if answered else "nobody has answered yet"
+    found = [
+        condition("not-measured:users", "users", "unknown" if silent else "ok", told_of),
+        *(item for item in found if item["state"] != "unknown"),
+    ]
     margin = min((rail.margin for rail in loop.guardrails if rail.metric == "rating"), default=0.25)
     simulated = int(facts.answers["n_simulated"].sum()) if len(facts.answers) else 0
     return {
@@ -361,6 +370,15 @@ def _operations(loop: Loop, facts: Facts, as_of: datetime) -> tuple[dict[str, An
     ]
     judged = [date.fromisoformat(day["date"]) for day in days[-levels.k_of_n_days[1] :]]
     found = operations.judge_serving(levels, days, judged, set(facts.versions))
+    silent = not judged or (as_of.date() - judged[-1]).days > STALE_DAYS
+    newest = judged[-1] if judged else None
+    found = [
+        condition(
+            "not-measured:serving", "operations", "unknown" if silent else "ok", f"last served on {newest}"
+        ),
+        # A series that is too young to be judged says nothing; what fell silent is told above.
+        *(item for item in found if item["state"] != "unknown"),
+    ]
     trends, run_conditions = operations.judge_runs(levels, facts.runs)
     return {
         "days": days[-SHOWN_DAYS:],

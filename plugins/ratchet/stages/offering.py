@@ -70,7 +70,8 @@ def offer(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
         return _refuse(settings, loop, job, f"refused: serving contract: {broken}", log)
     as_of = effective_as_of(read(settings, loop.loop, "partitions"), job.as_of)
     if job.mode == "bootstrap":
-        adopt_bins(settings, loop, registered.version, job.read(settings, "profile")["bins"])
+        kept = job.read(settings, "profile")
+        adopt_bins(settings, loop, registered.version, kept["bins"], kept.get("profiles"))
         ledger.append(
             loop=loop.loop, kind="bootstrap", key=job.request, as_of=as_of,
             payload={**recorded, "model_version": registered.version, "owner": loop.owner.name,
