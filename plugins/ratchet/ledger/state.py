@@ -239,13 +239,15 @@ def _begun(rollout: Rollout, data: dict[str, Any], as_of: datetime) -> Holdback 
 
 
 def _returned(state: LoopState, version: int, as_of: datetime) -> LoopState:
-    """A former champion serves again; the version that served is withdrawn, and nothing is on trial."""
+    """A former champion, or a constant, serves; the version that served is withdrawn, and nothing is on trial."""
     retired = state.retired_versions
     if state.rollout is not None:
         retired = (*retired, state.rollout.challenger_version)
     withdrawn = (*state.withdrawn_versions, *([state.champion_version] if state.champion_version else []))
     # What promotions up to that version kept stays kept; what later ones excluded has that version, like the rest.
-    known = state.promoted_versions[: state.promoted_versions.index(version) + 1]
+    # A constant was never promoted: it serves everyone.
+    place = state.promoted_versions.index(version) + 1 if version in state.promoted_versions else 0
+    known = state.promoted_versions[:place]
     kept = tuple(own for own in state.kept if own.promoted in known)
     return replace(
         state, kept=kept, champion_version=version, champion_since=as_of, rollout=None, holdback=None,

@@ -45,11 +45,19 @@ def plan(settings: Settings, loop: Loop, log: Log) -> int:
     entries = ledger.entries(loop.loop, ["incident", "notice"])
     told = {(e.payload["incident"], e.payload["channel"]) for e in entries if e.kind == "notice"}
     count = 0
-    for entry in [e for e in entries if e.kind == "incident"][-LOOKS:]:
+    judged = [e for e in entries if e.kind == "incident"][-LOOKS:]
+    muted = {i["id"] for e in judged[-1:] for i in e.payload["state"]["open"] if i["muted_until"]}
+    for number, entry in enumerate(judged):
+        again = {
+            e["incident"]
+            for later in judged[number + 1 :]
+            for e in later.payload["events"]
+            if e["what"] == "unmuted"
+        }
         items = {item["id"]: item for item in entry.payload["state"]["open"]}
         for event in entry.payload["events"]:
             item = items.get(event["incident"], {})
-            if event["what"] not in TOLD or item.get("muted_until"):
+            if event["what"] not in TOLD or item.get("muted_until") or event["incident"] in muted | again:
                 continue
             for channel in loop.monitoring.notify:
                 name = _name(channel)
