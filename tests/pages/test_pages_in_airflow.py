@@ -140,6 +140,22 @@ def test_the_keyboard_reaches_everything(served: Served, browser: Browser) -> No
     page.context.close()
 
 
+def test_gate_results_open_in_the_frame_and_run_no_script(served: Served, browser: Browser) -> None:
+    docs = served.settings.gx_dir / "data_docs"
+    docs.mkdir(parents=True, exist_ok=True)
+    planted = "<script>document.title = 'planted'</script>"
+    (docs / "index.html").write_text(f"<title>docs</title>{planted}<a href='below.html'>one result</a>")
+    (docs / "below.html").write_text(f"<title>docs</title>{planted}<p>17 of 17 met</p>")
+    page, _ = opened(browser, served, "viewer")
+    page.goto(f"{served.url}/plugin/ratchet")
+    frame = page.frame_locator("iframe")
+    frame.get_by_role("link", name="Data Docs").click()
+    frame.get_by_role("link", name="one result").click()
+    frame.get_by_text("17 of 17 met").wait_for()
+    assert [f.title() for f in page.frames if "data-docs" in f.url and f != page.main_frame] == ["docs"]
+    page.context.close()
+
+
 def form_of(served: Served, user: str) -> tuple[requests.Session, dict[str, str], str]:
     """A session of `user` with the approvals page open: its fields, and where they go."""
     session = requests.Session()

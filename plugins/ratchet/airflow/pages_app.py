@@ -40,10 +40,10 @@ POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'self'"
 )
-#: Great Expectations' own pages: shown as text and style, in an origin of their own, without a script.
+#: Great Expectations' own pages: text and style, no script. Of our origin, or no session goes with their links.
 DOCS_POLICY = (
-    "sandbox; default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; "
-    "frame-ancestors 'self'"
+    "sandbox allow-same-origin; default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "font-src 'self'; base-uri 'none'; frame-ancestors 'self'"
 )
 LONGEST_FORM = 20_000
 ANSWERS: dict[str, Answer] = {"approve": "approve", "reject": "reject"}
