@@ -23,6 +23,7 @@ from benchmarks.judge_tables import (
     demo,
     first_look,
     generator,
+    looks,
     naive_z,
     reach,
     soon,
@@ -31,8 +32,8 @@ from benchmarks.judge_tables import (
     unit_rule,
 )
 from benchmarks.report import Figure
-from ratchet.experiment.cuped import cuped_difference
-from ratchet.experiment.paired import Estimate, arm_difference
+from ratchet.experiment.cuped import cuped_difference, cuped_units
+from ratchet.experiment.paired import Estimate, arm_difference, unit_difference
 
 #: Of the median day without a covariate: what CUPED promises where units are independent.
 MOST_WITH_COVARIATE = 0.6
@@ -109,24 +110,29 @@ def amounts(runs: int) -> Rows:
     )
     rows.append(Figure("  no covariate: median day", without.median, "day"))
     adjusted = cluster_rule(clustered, FIRST_CLUSTERED, some, lambda run, k: _adjusted(sums, run, k))
-    target = MOST_WITH_COVARIATE * without.median
-    few = f"{MOST_WITH_COVARIATE:g} of the days without it; few days take a t distribution, and the slope is fitted"
-    rows.append(soon("covariate with correlation 0.7: median day", adjusted, target, few))
+    few = "days as clusters: few of them take a t distribution, and the slope is fitted"
+    rows.append(
+        Figure(
+            "covariate with correlation 0.7, days as clusters: median day", adjusted.median, "day", note=few
+        )
+    )
     known = cluster_rule(
         clustered, FIRST_CLUSTERED, some, lambda run, k: arm_difference(*_arms(_less(sums, 0.7), run, k))
     )
     rows.append(Figure("  its slope known beforehand: median day", known.median, "day"))
-    units = [
-        reach(_unit_z(part, spread), boundary(1, DAYS, 0.025)).median
-        for part, spread in ((sums, 1.0), (_less(sums, 0.7), 1 - 0.7**2))
-    ]
-    told_as = f"{units[0]:g} without the covariate: no shared days, no t distribution"
-    rows.append(
-        Figure("  units independent, their variance known: median day", units[1], "day", note=told_as)
+    by_unit = [_by_unit(sums, slope) for slope in (None, 0.7)]
+    target = MOST_WITH_COVARIATE * without.median
+    found = (
+        f"{MOST_WITH_COVARIATE:g} of the days without it by day ({by_unit[0].median:g} without it by unit)"
     )
+    rows.append(
+        soon("covariate with correlation 0.7, independent units: median day", by_unit[1], target, found)
+    )
+    same = _by_unit(worlds.correlated(generator("cuped unit"), some, DAYS, PER_ARM, 0.0, 0.7), 0.7)
+    rows.append(at_most("with the covariate, independent units, equal arms: promoted", same, 0.025))
     equal = worlds.correlated(generator("cuped equal"), some, DAYS, PER_ARM, 0.0, 0.7)
     none = cluster_rule(clustered, FIRST_CLUSTERED, some, lambda run, k: _adjusted(equal, run, k))
-    rows.append(at_most("with the covariate, equal arms: promoted", none, 0.025))
+    rows.append(at_most("with the covariate, days as clusters, equal arms: promoted", none, 0.025))
     return rows
 
 
@@ -148,9 +154,27 @@ def _less(sums: worlds.Sums, slope: float) -> worlds.Sums:
     return worlds.Sums(sums.n1, sums.y1 - slope * sums.x1, sums.n0, sums.y0 - slope * sums.x0)
 
 
-def _unit_z(sums: worlds.Sums, variance: float) -> worlds.Floats:
-    n1, y1, n0, y0 = (part.cumsum(axis=1) for part in (sums.n1, sums.y1, sums.n0, sums.y0))
-    return np.asarray((y1 / n1 - y0 / n0) / np.sqrt(variance * (1 / n1 + 1 / n0)))
+def _by_unit(sums: worlds.Sums, slope: float | None) -> Crossed:
+    """Independent units, from each arm's sums over units; `slope` is the correlation of the simulated unit's numbers.
+
+    Squares and products of units are what a unit variance of 1 makes of them: of some thousand units they hardly vary.
+    """
+    assert sums.x1 is not None and sums.x0 is not None
+    arms = []
+    for n, y, x in ((sums.n1, sums.y1, sums.x1), (sums.n0, sums.y0, sums.x0)):
+        count, total, covariate = n.cumsum(axis=1), y.cumsum(axis=1), x.cumsum(axis=1)
+        squares, others = count + total**2 / count, count + covariate**2 / count
+        products = (slope or 0.0) * count + total * covariate / count
+        arms.append(np.stack([count, total, squares, covariate, others, products]))
+    treated, control = arms
+
+    def z_at(run: int, look: int) -> float:
+        one, none = treated[:, run, look - 1], control[:, run, look - 1]
+        if slope is None:
+            return unit_difference(tuple(one[:3]), tuple(none[:3])).z
+        return cuped_units(tuple(one), tuple(none)).z
+
+    return looks(len(sums.n1), boundary(1, DAYS, 0.025), 1, z_at)
 
 
 def late(runs: int) -> Rows:

@@ -12,7 +12,8 @@ import pytest
 from scipy import stats
 
 from ratchet.experiment.boundaries import critical_values, power_spending
-from ratchet.experiment.cuped import cuped_difference, slope_before
+from ratchet.experiment.cuped import cuped_difference, cuped_units, slope_before
+from ratchet.experiment.evalue import two_by_two
 from ratchet.experiment.metrics import CATALOGUE, arm_effect, information
 from ratchet.experiment.paired import Estimate, arm_difference, unit_difference
 from ratchet.experiment.sums import ARM_COLUMNS, PAIRED_COLUMNS, Cells, Sums
@@ -222,3 +223,63 @@ def test_no_day_with_both_arms_is_no_evidence() -> None:
         effect = arm_effect(loop, "outcome_rate", sums, 5, sign=1.0, margin=0.1)
         assert not effect.estimate.is_usable and not len(effect.log_e)
     assert Estimate.from_evidence(effect.estimate.evidence()).clusters == 0
+
+
+def _six(y: np.ndarray, x: np.ndarray) -> tuple[float, ...]:
+    return (len(y), y.sum(), (y * y).sum(), x.sum(), (x * x).sum(), (x * y).sum())
+
+
+def test_a_covariate_by_unit_is_the_regression_with_the_arm_and_the_covariate() -> None:
+    rng = np.random.default_rng(4)
+    x1, x0 = rng.normal(0.2, 1, 500), rng.normal(0, 1, 500)
+    y1, y0 = 0.3 + 0.8 * x1 + rng.normal(size=500), 0.8 * x0 + rng.normal(size=500)
+    found = cuped_units(_six(y1, x1), _six(y0, x0))
+    design = np.column_stack([np.ones(1000), np.r_[np.ones(500), np.zeros(500)], np.r_[x1, x0]])
+    y = np.r_[y1, y0]
+    beta = np.linalg.lstsq(design, y, rcond=None)[0]
+    residual = y - design @ beta
+    error = np.sqrt(residual @ residual / 997 * np.linalg.inv(design.T @ design)[1, 1])
+    assert found.value == pytest.approx(beta[1])
+    assert found.standard_error == pytest.approx(error, rel=0.01)
+    assert found.degrees == 997
+    flat = cuped_units(_six(y1, 0 * x1), _six(y0, 0 * x0))
+    plain = unit_difference(_six(y1, x1)[:3], _six(y0, x0)[:3])
+    assert (flat.value, flat.standard_error) == pytest.approx((plain.value, plain.standard_error))
+    assert not cuped_units(_six(y1[:2], x1[:2]), _six(y0, x0)).is_usable
+    with pytest.raises(ValueError, match="too small"):
+        cuped_units((9, 9.0, 1.0, 0, 0, 0), _six(y0, x0))
+
+
+def test_independent_units_use_the_sums_by_unit_where_they_are_kept() -> None:
+    rng = np.random.default_rng(6)
+    x, n = rng.normal(size=(2, 20, 50)), np.full(20, 50.0)
+    y = 0.7 * x + np.sqrt(0.51) * rng.normal(size=x.shape)
+    kept = {
+        name: tuple(values.sum(axis=2))
+        for name, values in {
+            "sum_rating": y, "sum_rating_squared": y * y, "sum_champion_score_rated": x,
+            "sum_champion_score_squared_rated": x * x, "sum_rating_by_champion_score": x * y,
+        }.items()
+    } | {"n_ratings": (n, n)}  # fmt: skip
+    by_unit, by_day, before = (
+        arm_effect(
+            loop, "rating", sums_of(columns), 20, sign=1.0, margin=0.1, covariate="champion_score"
+        ).estimate
+        for loop, columns in (
+            (INDEPENDENT, kept),
+            (CLUSTERED, kept),
+            (INDEPENDENT, {k: v for k, v in kept.items() if "squared_rated" not in k}),
+        )
+    )
+    assert (by_unit.degrees, by_day.degrees, before.degrees) == (1997, 18, 18)
+    assert by_unit.standard_error == pytest.approx(np.sqrt(0.51 * 2 / 1000), rel=0.1)
+
+
+@pytest.mark.parametrize("name", [name for name, metric in CATALOGUE.items() if metric.kind == "binary"])
+def test_every_binary_metric_of_independent_units_has_the_exact_test(name: str) -> None:
+    n, k = np.full(10, 50.0), np.full(10, 5.0)
+    columns = {CATALOGUE[name].count: (n, n), CATALOGUE[name].total: (k, k)}
+    exact = arm_effect(INDEPENDENT, name, sums_of(columns), 10, sign=1.0, margin=0.01)
+    assert exact.is_exact
+    assert exact.log_e == pytest.approx(two_by_two(n, k, n, k, effect=0.01, margin=0.01, prior=(1.0, 1.0)))
+    assert not arm_effect(CLUSTERED, name, sums_of(columns), 10, sign=1.0, margin=0.01).is_exact

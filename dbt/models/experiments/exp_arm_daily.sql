@@ -38,6 +38,8 @@ served as (
         predictions.*,
         champion_scores.gap as champion_gap,
         champion_scores.score * reactions.n_ratings as champion_score_rated,
+        champion_scores.score * champion_scores.score * reactions.n_ratings as champion_score_squared_rated,
+        champion_scores.score * reactions.sum_rating as rating_by_champion_score,
         reactions.n_asked,
         reactions.n_ratings,
         reactions.sum_rating,
@@ -107,7 +109,9 @@ summed as (
         {{ whole_sum('is_null_score') }} as n_null_score,
         {{ count_of('champion_gap') }} as n_champion_labelled,
         {{ exact_sum('champion_gap') }} as sum_champion_gap,
-        {{ exact_sum('champion_score_rated') }} as sum_champion_score_rated
+        {{ exact_sum('champion_score_rated') }} as sum_champion_score_rated,
+        {{ exact_sum('champion_score_squared_rated') }} as sum_champion_score_squared_rated,
+        {{ exact_sum('rating_by_champion_score') }} as sum_rating_by_champion_score
     from served
     group by loop, experiment_id, departure_date, arm
 )
@@ -134,5 +138,7 @@ select
     n_null_score,
     n_champion_labelled,
     sum_champion_gap,
-    sum_champion_score_rated
+    sum_champion_score_rated,
+    sum_champion_score_squared_rated,
+    sum_rating_by_champion_score
 from summed

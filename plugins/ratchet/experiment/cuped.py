@@ -8,6 +8,7 @@ change the covariate, and a variance smaller by the squared correlation.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -53,6 +54,42 @@ def cuped_difference(
         error = math.sqrt(clusters / (clusters - 2) * float(parts @ parts) * (1 + leverage))
     units = round(float(n1.sum() + n0.sum()))
     return Estimate(gap_y - theta * gap_x, error, clusters, units, fitted=2, skewness=skewness(parts))
+
+
+#: What `cuped_units` takes of an arm, in order.
+CUPED_SUMS = ("units", "sum", "sum of squares", "covariate's sum", "its squares", "products")
+
+
+def cuped_units(treated: Sequence[float], control: Sequence[float]) -> Estimate:
+    """Treated minus control mean of independent units, adjusted for the covariate, from `CUPED_SUMS` of each arm.
+
+    theta is the slope within the arms, pooled; the error is that of y - theta x within each arm (Welch), and theta's
+    own as far as the arms' covariates differ. A covariate that does not vary adjusts nothing.
+
+    Raises:
+        ValueError: a sum is not finite, or squares are less than the sums allow.
+    """
+    if not all(math.isfinite(number) for number in (*treated, *control)):
+        raise ValueError(f"sums {tuple(treated)} and {tuple(control)} are not finite")
+    means, spreads = [], []
+    for n, y, yy, x, xx, xy in (treated, control):
+        if n < 3:
+            return Estimate(math.nan, math.nan, 0, 0)
+        within = (yy - y * y / n, xx - x * x / n, xy - x * y / n)
+        if within[0] < -1e-9 * max(yy, 1.0) or within[1] < -1e-9 * max(xx, 1.0):
+            raise ValueError(f"squares {yy} and {xx} are too small for the sums {y} and {x} of {n:.0f} units")
+        means.append((y / n, x / n))
+        spreads.append((n, max(within[0], 0.0), max(within[1], 0.0), within[2]))
+    squares = sum(part[2] for part in spreads)
+    theta = sum(part[3] for part in spreads) / squares if squares > 0 else 0.0
+    left = [max(yy - 2 * theta * xy + theta * theta * xx, 0.0) for _, yy, xx, xy in spreads]
+    units = sum(part[0] for part in spreads)
+    gap_x = means[0][1] - means[1][1]
+    variance = sum(own / (part[0] - 1) / part[0] for own, part in zip(left, spreads, strict=True))
+    if squares > 0:
+        variance += gap_x * gap_x * sum(left) / (units - 3) / squares
+    value = means[0][0] - means[1][0] - theta * gap_x
+    return Estimate(value, math.sqrt(variance), round(units), round(units), fitted=3)
 
 
 def slope_before(gaps_y: Array, gaps_x: Array, weights: Array) -> Array:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ratchet.experiment.cuped import cuped_difference, slope_before
+from ratchet.experiment.cuped import CUPED_SUMS, cuped_difference, cuped_units, slope_before
 from ratchet.experiment.evalue import mean_bets, symmetric, two_by_two
 from ratchet.experiment.paired import Estimate, arm_difference, ratio_estimate, unit_difference
 from ratchet.experiment.sums import EVERYONE, Sums
@@ -35,6 +35,8 @@ class Metric:
     `binary`: 0 or 1 a unit. `continuous`: one number a unit. `ratio`: the count is not the number of units, so
     that its variance is the delta method's, at the cluster. `squares`, where it is kept, is the sum of squares.
     `covariates` are sums, over the same count, of what was known before the arm was: name -> column.
+    `products` has, for a covariate, the columns of its squares and of its products with the metric: with them units
+    that are independent need no days to tell what the covariate explains.
     `has_pairs`: exp_paired_daily has sum_<name>_champion and sum_<name>_challenger.
     """
 
@@ -43,6 +45,7 @@ class Metric:
     count: str
     squares: str | None = None
     covariates: Mapping[str, str] = field(default_factory=dict)
+    products: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     has_pairs: bool = False
 
 
@@ -56,6 +59,7 @@ CATALOGUE: Mapping[str, Metric] = {
         "n_ratings",
         "sum_rating_squared",
         {"champion_score": "sum_champion_score_rated"},
+        {"champion_score": ("sum_champion_score_squared_rated", "sum_rating_by_champion_score")},
     ),
     "rating_rate": Metric("ratio", "n_ratings", "n_asked"),
     "ticket_rate": Metric("ratio", "n_tickets", "n_units"),
@@ -146,7 +150,8 @@ def arm_effect(
     if covariate is not None:
         column = known.covariates[covariate]
         x1, x0 = (sums.arms.of(column, arm)[:days][used] for arm in ("challenger", "control"))
-        estimate = cuped_difference((y1, n1, x1), (y0, n0, x0))
+        by_unit = _by_unit(loop, known, covariate, sums, days, used)
+        estimate = by_unit or cuped_difference((y1, n1, x1), (y0, n0, x0))
         gaps_x = x1 / n1 - x0 / n0
         gaps = gaps - slope_before(gaps, gaps_x, weights) * gaps_x
     elif is_independent(loop) and known.squares is not None:
@@ -155,6 +160,22 @@ def arm_effect(
     else:
         estimate = arm_difference(y1, n1, y0, n0)
     return Effect(_signed(estimate, sign), harm_path(loop, -weights * (sign * gaps + margin)))
+
+
+def _by_unit(
+    loop: Loop, metric: Metric, covariate: str, sums: Sums, days: int, used: Mask
+) -> Estimate | None:
+    """The difference adjusted by unit; None where units are not independent or the sums are not kept."""
+    columns = (metric.count, metric.total, metric.squares, metric.covariates[covariate],
+               *metric.products.get(covariate, ()))  # fmt: skip
+    kept = [column for column in columns if column is not None and column in sums.arms.columns]
+    if not is_independent(loop) or len(kept) < len(CUPED_SUMS):
+        return None
+    arms = [
+        tuple(float(sums.arms.of(column, arm)[:days][used].sum()) for column in kept)
+        for arm in ("challenger", "control")
+    ]
+    return cuped_units(arms[0], arms[1])
 
 
 def primary_effect(loop: Loop, sums: Sums, *, are_paired: bool = True) -> Effect:

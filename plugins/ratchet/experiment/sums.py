@@ -68,6 +68,8 @@ EXPOSURE_COLUMNS = (
     "sum_log_loss",
     "sum_brier",
 )
+#: Columns that a record made before them does not have; what needs them is then left out.
+LATER_COLUMNS = {"exp_arm_daily": ("sum_champion_score_squared_rated", "sum_rating_by_champion_score")}
 #: Table, its columns, and how many of them are its key.
 TABLES = {
     "exp_paired_daily": (PAIRED_COLUMNS, 3),
@@ -149,7 +151,8 @@ def read_sums(
         if missing:
             faults += [f"{table} lacks the column {column}: nothing can be judged" for column in missing]
             continue
-        read, fault = _cells(frame, state, day, columns[1:keys], columns[keys:])
+        later = tuple(column for column in LATER_COLUMNS.get(table, ()) if column in frame.columns)
+        read, fault = _cells(frame, state, day, columns[1:keys], columns[keys:] + later)
         if (
             read is None
             and table == "exp_paired_daily"
