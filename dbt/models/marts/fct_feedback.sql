@@ -72,6 +72,8 @@ select
     channel,
     rating,
     category,
+    may_train,
+    may_contact,
     has_comment,
     feedback_event_at,
     received_at as feedback_received_at,

@@ -18,6 +18,14 @@ passed as (
         feedback.received_at,
         feedback.received_date,
         feedback.row_hash,
+        case
+            when feedback.consent is not null
+                then feedback.consent in ('use_for_training', 'use_for_training+contact')
+        end as may_train,
+        case
+            when feedback.consent is not null
+                then feedback.consent in ('contact', 'use_for_training+contact')
+        end as may_contact,
         (feedback.comment is not null and feedback.comment <> '') as has_comment
     from feedback
     where {{ passed_landing_gate('feedback', 'feedback') }}
@@ -31,6 +39,8 @@ select
     channel,
     rating,
     category,
+    may_train,
+    may_contact,
     is_simulated,
     feedback_event_at,
     received_at,
