@@ -115,7 +115,7 @@ def feedback(n: int = 600, day: date = DAY) -> pd.DataFrame:
             "unit_id": [f"F{i}" for i in range(n)],
             "channel": "rating",
             "rating": pd.array(np.arange(n) % 5 + 1, dtype="Int64"),
-            "comment": ["the alert came late, call [phone]" if i % 2 else None for i in range(n)],
+            "comment": ["the alert came late, call [PHONE]" if i % 2 else None for i in range(n)],
             "category": None,
             "is_simulated": True,
             "event_at": at,

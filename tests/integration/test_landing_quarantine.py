@@ -132,7 +132,7 @@ def test_rows_that_pass_todays_contract_land_and_the_others_stay(
         "select feedback_id, rating, comment, source_file, source_line from raw.feedback order by 1, 2"
     )
     assert found.loc[found["feedback_id"] == "f11"].values.tolist() == [
-        ["f11", 7, "call [phone]", "a.jsonl", 7]
+        ["f11", 7, "call [PHONE]", "a.jsonl", 7]
     ]
     reconciled(wh, "feedback")
     assert wh.scalar("select count(*) from ops.dirty_partitions") == 1
@@ -220,7 +220,7 @@ def test_corrected_rows_land_in_place_of_those_that_they_stand_for(
     done = try_again(loop, settings, wh, corrected=path)
     assert (done.tried, done.landed, done.still_held) == (2, 1, 1)
     found = wh.frame("select comment, source_file, source_line from raw.feedback where feedback_id = 'f2'")
-    assert found.values.tolist() == [["mail [email]", "a.jsonl", 2]]
+    assert found.values.tolist() == [["mail [EMAIL]", "a.jsonl", 2]]
     reconciled(wh, "feedback")
     for content, words in (
         (lines_of({**fixed, "quarantine_id": ids[0]}), ":1: quarantine_id .* is no row held"),

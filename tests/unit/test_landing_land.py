@@ -180,7 +180,7 @@ def test_comments_are_redacted_in_the_table_and_in_quarantine(
     }
     put(settings, "feedback", DAY, "a.jsonl", [row, {**row, "rating": 9}, json.dumps(row)[:-30]])
     assert counts(run(loop, settings, wh)) == (3, 1, 2, 0)
-    assert wh.scalar("select comment from raw.feedback") == "call [phone], [email]"
+    assert wh.scalar("select comment from raw.feedback") == "call [PHONE], [EMAIL]"
     stored = wh.frame("select original from raw.quarantine")["original"].str.cat()
     assert "example.com" not in stored
     assert "0142" not in stored

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet.feedback.redact import _SUSPECT, redact_text
+from ratchet.feedback.redact import redact_text
 from ratchet.landing import blocks as lines
 from ratchet.landing import partition, spill
 from ratchet.landing.row_hash import fingerprints
@@ -119,17 +118,16 @@ def test_known_fingerprints_are_read_in_slices(monkeypatch: pytest.MonkeyPatch) 
     assert len(Rows.asked) == 16
 
 
+#: One of each shape that is taken out, those without a blank in it above all.
+PERSONAL = ("a@b.de", "jo(at)example(dot)com", "www.a.de/x", "WWW.A.DE", "fe80::1:2", "X1234567", "555-0142",
+            "my name is Bo Li", "Anna\u00a0Schmidt", "Anna\x1fSchmidt", "\u0661234567", "PNR QWERTY")  # fmt: skip
+
+
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.text(max_size=40) | st.from_regex(_SUSPECT), max_size=8))
+@given(st.lists(st.text(max_size=40) | st.sampled_from(PERSONAL), max_size=8))
 def test_whatever_redaction_takes_out_is_suspect_to_the_column_wise_look(texts: list[str]) -> None:
     found = spill.redacted(pa.array([*texts, None], pa.string())).to_pylist()
     assert found == [*(redact_text(text) for text in texts), None]
-
-
-def test_the_column_wise_look_uses_the_same_words() -> None:
-    words = re.findall(r"[a-z]{3,}", _SUSPECT.pattern)
-    assert len(words) >= 5
-    assert set(words) <= set(re.findall(r"[a-z]{3,}", spill.SUSPECT))
 
 
 def test_what_spills_is_sorted_redacted_valid_and_limited() -> None:
@@ -142,7 +140,7 @@ def test_what_spills_is_sorted_redacted_valid_and_limited() -> None:
     }
     found = json.loads(spill.spilled(row))
     assert list(found) == sorted(found)
-    assert found == {"a": "mail [email]", "b": 1, "card": "[card]", "[email]": None, "n": {"x": [1]}}
+    assert found == {"a": "mail [EMAIL]", "b": 1, "card": "[CARD]", "[EMAIL]": None, "n": {"x": [1]}}
     assert json.loads(spill.spilled({"a": "x" * 10_000_000})) == {"a": "[10000000 characters]"}
     wide = json.loads(spill.spilled({f"field_{n:05d}": "v" * 500 for n in range(3_000)}))
     assert len(json.dumps(wide)) < 2 * spill.LONGEST_SPILL
