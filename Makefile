@@ -17,7 +17,7 @@ export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
 # Importing Airflow writes its configuration file: under var/ with everything else.
 export AIRFLOW_HOME := $(CURDIR)/var/airflow
 
-.PHONY: bench-data bench-judge help setup demo demo-smoke trials clean-demo up mlflow status docs test test-faults lint format lock
+.PHONY: bench-data bench-judge bench-monitor help setup demo demo-smoke trials clean-demo up mlflow status docs test test-faults lint format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -72,6 +72,10 @@ bench-data: $(VENV)/.installed ## speed and memory of the data plane against bar
 bench-judge: $(VENV)/.installed ## the decision tables by simulation, the naive rules beside ours (RUNS=, DOCS=1)
 	@mkdir -p var/airflow
 	@$(BIN)/python -m benchmarks.judge --runs $(or $(RUNS),10000) $(if $(DOCS),--write-docs)
+
+bench-monitor: $(VENV)/.installed ## monitoring beside Evidently and NannyML, false alarms, planted incidents (RUNS=, SCALE=, DOCS=1)
+	@mkdir -p var/airflow
+	@$(BIN)/python -m benchmarks.monitor --runs $(or $(RUNS),30) $(if $(filter-out 0,$(SCALE)),--scale $(SCALE)) $(if $(DOCS),--write-docs)
 
 lint: $(VENV)/.installed ## ruff, mypy, import rules, SQL style
 	@mkdir -p var/airflow

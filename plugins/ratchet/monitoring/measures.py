@@ -224,7 +224,7 @@ def _quality(
         ]
         suspicion = concept_drift(known[-1], terms, float(np.median(gaps)) if gaps else 0.0)
     slices = by_cohort(
-        terms, cohorts, mature, event.window_days, loop.cohorts.min_units, loop.cohorts.min_clusters
+        terms, cohorts, mature, terms.window_days, loop.cohorts.min_units, min(terms.window_days, loop.cohorts.min_clusters)
     ) if len(cohorts) else []  # fmt: skip
     daily = by_day(everything)
     losses = daily["sum_log_loss"] / daily["n_labelled"].where(daily["n_labelled"] > 0)
