@@ -123,6 +123,11 @@ def new_database(server: str) -> str:
 def settings_on(engine: str, home: Path, server: str | None, **more: str) -> Settings:
     """Settings with all state under `home` and an empty warehouse on `engine`; `more` are variables."""
     environment = {"RATCHET_HOME": str(home), **more}
+    # One key for all: the same person has the same name on every engine.
+    key = home / "secrets" / "person.key"
+    key.parent.mkdir(parents=True, exist_ok=True)
+    key.write_text("a key for tests only", encoding="utf-8")
+    key.chmod(0o600)
     if engine == "postgres":
         assert server is not None, "the server of the fixture postgres_server"
         environment["RATCHET_WAREHOUSE_URL"] = new_database(server)

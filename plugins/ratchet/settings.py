@@ -25,6 +25,7 @@ VARIABLES = {
     "RATCHET_PRELOAD": "1: the scheduler imports the heavy libraries once, for the tasks that it forks",
     "RATCHET_THREADS": "threads of a model fit (default: 2)",
     "RATCHET_SENSOR_POLL_SECONDS": "how often a deferred sensor looks again (default: 2)",
+    "RATCHET_PERSON_KEY": "the secret under which people's ids are hashed (default: a file made under <home>)",
     "RATCHET_CONNECTION_": "and a name in capitals: the URL of that connection of a loop file (a secret)",
 }
 
@@ -104,6 +105,8 @@ class Settings:
     sensor_poll_seconds: float = 2.0
     #: URLs by connection name. They hold passwords: never shown, logged or passed on but to the client itself.
     connections: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: Empty: the key file under `home`.
+    person_key: str = field(default="", repr=False)
     #: Addresses for a browser, http(s); empty: no link.
     mlflow_ui: str = ""
     dbt_docs: str = ""
@@ -240,6 +243,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         dbt_docs=_address(env, "RATCHET_DBT_DOCS"),
         warehouse_url=warehouse_url,
         connections=_connections(env),
+        person_key=env.get("RATCHET_PERSON_KEY", "").strip(),
     )
 
 

@@ -27,7 +27,7 @@ ADDED_TYPES = {
 }
 ADDED_BY_LANDING = tuple(ADDED_TYPES)
 META_KEYS = frozenset(
-    {"required", "min", "max", "allowed", "max_length", "key", "free_text", "added_by_landing"}
+    {"required", "min", "max", "allowed", "max_length", "key", "free_text", "person", "added_by_landing"}
 )
 DEFAULT_MAX_LENGTH = 1_000
 # Free text is what a person wrote; it is redacted before it is stored.
@@ -52,6 +52,8 @@ class Column:
     allowed: frozenset[str] | None = None
     max_length: int = DEFAULT_MAX_LENGTH
     free_text: bool = False
+    #: Names a person: stored as a keyed hash, never as it came.
+    person: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,16 @@ class SourceContract:
     @property
     def keys(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns if column.key)
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """The columns that say who a row is about."""
+        return tuple(column.name for column in self.columns if column.person)
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether its files may hold personal data: people write into it, or it names them."""
+        return self.has_free_text or bool(self.people)
 
     @property
     def has_free_text(self) -> bool:
@@ -145,7 +157,19 @@ def _column(where: str, entry: dict[str, Any]) -> Column | None:
         allowed=None if allowed is None else frozenset(str(value) for value in allowed),
         max_length=int(meta.get("max_length") or DEFAULT_MAX_LENGTH),
         free_text=bool(meta.get("free_text", name in FREE_TEXT)),
+        person=_names_person(where, data_type, meta),
     )
+
+
+def _names_person(where: str, data_type: str, meta: dict[str, Any]) -> bool:
+    if not meta.get("person"):
+        return False
+    if data_type != "varchar" or meta.get("key") or meta.get("required") or meta.get("allowed"):
+        raise ContractError(
+            f"{where}: person marks an optional varchar without allowed values, and no key: who wrote a row does "
+            "not say which row it is"
+        )
+    return True
 
 
 def parse_contract(tree: Any, source: str, where: str) -> SourceContract:

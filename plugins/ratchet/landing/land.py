@@ -19,9 +19,11 @@ import pandas as pd
 from ratchet.landing.contract import SourceContract, load_contract
 from ratchet.landing.files import DeliveredFile, Location, delivered, location_of, partitions
 from ratchet.landing.partition import LandingError, Partition, Taken
+from ratchet.landing.people import People, PersonKey, forgotten_people, key_of
 from ratchet.landing.quarantine import Origin
 from ratchet.landing.readers import Rejected, UnreadableFile, read_chunks
 from ratchet.landing.report import FileCounts, LandingReport, Progress
+from ratchet.landing.scrub import is_ours, rewritten, take_out
 from ratchet.landing.spill import ExtraNames
 from ratchet.loop import Loop
 from ratchet.settings import Settings
@@ -56,6 +58,7 @@ class PartitionTask:
     folder: str
     log: Log
     progress: Callable[[str, int], None]
+    key: PersonKey | None = None
     damaged: dict[str, str] = field(default_factory=dict)
 
 
@@ -73,8 +76,9 @@ def land_range(
     A source declared as reference lands when its partition is in the range or was never landed.
 
     Raises:
-        LandingError: the range is empty, rows read are not rows landed + quarantined + duplicate, or a file
-            changed while it was read.
+        LandingError: the range is empty, rows read are not rows landed + quarantined + duplicate + forgotten, or
+            a file changed while it was read.
+        PersonKeyError: a source names people, and the key is not the one that the warehouse was filled under.
         ContractError: a source of the loop has no usable contract.
         LocationError, ConnectionMissing: a source's location can't be used.
     """
@@ -83,6 +87,7 @@ def land_range(
     contracts = {source: load_contract(settings.dbt_dir, source) for source in sorted(loop.sources)}
     ops.ensure(wh)
     ensure_tables(wh, contracts)
+    key = key_of(settings, wh, contracts.values())
     landed = _landed_days(wh, loop.loop)
     tasks: list[tuple[date, str, Location, str]] = []
     for source, entry in sorted(loop.sources.items()):
@@ -110,6 +115,7 @@ def land_range(
             folder,
             log,
             told,
+            key,
         )
         files += _land_partition(task)
     report = LandingReport(start, end, tuple(files))
@@ -117,7 +123,9 @@ def land_range(
     log(
         f"landed {loop.loop} {start} to {end}: {len(files)} files, {report.rows_read} rows read "
         f"= {report.rows_landed} landed + {report.rows_quarantined} quarantined + "
-        f"{report.rows_duplicate} duplicate; {rate:,.0f} rows a second"
+        f"{report.rows_duplicate} duplicate"
+        + (f" + {report.rows_forgotten} forgotten" if report.rows_forgotten else "")
+        + f"; {rate:,.0f} rows a second"
     )
     return report
 
@@ -182,7 +190,7 @@ def _land_files(task: PartitionTask, files: list[DeliveredFile]) -> list[FileCou
             counts.append(FileCounts(task.source, task.day, file.name, rows, 0, 0, rows))
             continue
         if partition is None:
-            partition = Partition(task.wh, task.loop, task.contract, task.day, task.lag)
+            partition = Partition(task.wh, task.loop, task.contract, task.day, task.lag, task.key)
         origin = Origin(task.loop, task.source, task.day, file.name, sha256, file.address)
         counts.append(land_file(task, partition, file, origin))
         if not _is_still(file, mark):
@@ -190,9 +198,25 @@ def _land_files(task: PartitionTask, files: list[DeliveredFile]) -> list[FileCou
                 f"{file.address} changed while it was read; nothing of {task.source} {task.day} was written. "
                 "Land again when its writer has finished; a name that ends in .tmp is left alone until then"
             )
+        if counts[-1].rows_forgotten:
+            _take_out(task, partition, file, sha256)
     if partition is not None:
         partition.finish()
     return counts
+
+
+def _take_out(task: PartitionTask, partition: Partition, file: DeliveredFile, sha256: str) -> None:
+    """A file came again with rows of people who are forgotten: they leave it too, before it counts as landed.
+
+    A run that dies in between leaves a file without them, which lands like any other.
+    """
+    if task.key is None or not is_ours(task.settings, file):
+        task.log(f"{file.address}: rows of forgotten people stay where its owner keeps it; ask there")
+        return
+    people = People(task.loop, task.contract, task.key, forgotten_people(task.wh, task.loop))
+    done = take_out(file, people)
+    if done is not None:
+        rewritten(task.wh, task.contract, partition.key, file.name, sha256, done)
 
 
 def _is_still(file: DeliveredFile, mark: str) -> bool:
@@ -248,7 +272,7 @@ def _refuse_whole(
     rejected = Rejected(0, f"unreadable file: {why}", start, file.size, origin.file_sha256)
     held = partition.refuse(origin, [rejected], None)
     task.log(f"{file.address}: quarantined as a whole: {why}")
-    if not task.contract.has_free_text:
+    if not task.contract.is_personal:
         preserve(task.settings, file, origin)
     return Taken(read=1, quarantined=held, duplicate=1 - held)
 

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ratchet.landing.contract import SourceContract
+from ratchet.landing.people import People, PersonKey, forgotten_people
 from ratchet.landing.quarantine import Origin, quarantine_frame, quarantine_id
 from ratchet.landing.readers import Chunk, Rejected
 from ratchet.landing.report import FileCounts
@@ -27,6 +28,8 @@ from ratchet.warehouse.protocol import Warehouse
 # Known fingerprints are read in slices of about so many, so that a large partition is never held as texts.
 _SLICE = 400_000
 _HEX = "0123456789abcdef"
+#: Why a held row does not land although it is good by now.
+FORGOTTEN = "the person asked to be forgotten"
 
 
 class LandingError(RuntimeError):
@@ -35,12 +38,13 @@ class LandingError(RuntimeError):
 
 @dataclass(frozen=True)
 class Taken:
-    """What became of some rows: read = landed + quarantined + duplicate."""
+    """What became of some rows: read = landed + quarantined + duplicate + forgotten."""
 
     read: int = 0
     landed: int = 0
     quarantined: int = 0
     duplicate: int = 0
+    forgotten: int = 0
 
     def __add__(self, other: Taken) -> Taken:
         return Taken(
@@ -48,6 +52,7 @@ class Taken:
             self.landed + other.landed,
             self.quarantined + other.quarantined,
             self.duplicate + other.duplicate,
+            self.forgotten + other.forgotten,
         )
 
 
@@ -64,9 +69,20 @@ class Partition:
     """The rows of one source and received date, inside a transaction."""
 
     def __init__(
-        self, wh: Warehouse, loop: str, contract: SourceContract, day: date, lag: timedelta | None
+        self,
+        wh: Warehouse,
+        loop: str,
+        contract: SourceContract,
+        day: date,
+        lag: timedelta | None,
+        key: PersonKey | None = None,
     ) -> None:
         self._wh, self._loop, self._contract, self._day, self._lag = wh, loop, contract, day, lag
+        self._people: People | None = None
+        if contract.people and key is not None:
+            # Kept until the transaction ends: whoever is forgotten meanwhile waits, and then finds what landed.
+            with wh.lock(f"people:{loop}", shared=True):
+                self._people = People(loop, contract, key, forgotten_people(wh, loop))
         self._seen = self._known_rows()
         self._held = self._known_refusals()
 
@@ -77,26 +93,48 @@ class Partition:
     def take(self, origin: Origin, chunk: Chunk, names: ExtraNames) -> Taken:
         """Land the chunk's good rows, set the others aside; what became of them."""
         typed, good, reasons = validate(chunk, self._contract, self._day, self._lag)
+        typed, gone = self._named(typed, len(good))
         rejected = list(chunk.rejected)
         rejected += [
-            Rejected(chunk.lines[i], str(reasons[i]), chunk.original(int(i))) for i in np.flatnonzero(~good)
+            Rejected(chunk.lines[i], str(reasons[i]), chunk.original(int(i)))
+            for i in np.flatnonzero(~good & ~gone)
         ]
-        held = self.refuse(origin, rejected, chunk.header)
+        kept = [entry for entry in rejected if not self._is_gone(entry, chunk.header)]
+        held = self.refuse(origin, kept, chunk.header)
+        good &= ~gone
         landed = int(self._land(origin, chunk, typed, good, names).sum())
         return Taken(
             read=chunk.rows_read,
             landed=landed,
             quarantined=held,
-            duplicate=int(good.sum()) - landed + len(rejected) - held,
+            duplicate=int(good.sum()) - landed + len(kept) - held,
+            forgotten=int(gone.sum()) + len(rejected) - len(kept),
         )
+
+    def _named(self, typed: dict[str, pa.Array], count: int) -> tuple[dict[str, pa.Array], np.ndarray]:
+        """The columns as they may be stored, and which rows are about somebody who is forgotten."""
+        if not self._contract.people:
+            return typed, np.zeros(count, dtype=bool)
+        if self._people is None:
+            raise LandingError(
+                f"rows of {self._contract.source} name people and there is no key to hash their ids with"
+            )
+        return self._people.hashed(typed)
+
+    def _is_gone(self, rejected: Rejected, header: str | None) -> bool:
+        if self._people is None or not self._people.forgotten or rejected.line == 0:
+            return False
+        return not self._people.forgotten.isdisjoint(self._people.in_original(rejected.original, header)[1])
 
     def retake(self, origin: Origin, chunk: Chunk) -> Retaken:
         """Land the rows that were set aside and are good by now; what becomes of each, by its line."""
         typed, good, reasons = validate(chunk, self._contract, self._day, self._lag)
+        typed, gone = self._named(typed, len(good))
+        good &= ~gone
         new = self._land(origin, chunk, typed, good, ExtraNames())
         lines = np.asarray(chunk.lines, dtype=np.int64)
         refused = {entry.line: entry.reason for entry in chunk.rejected}
-        refused |= {int(lines[i]): str(reasons[i]) for i in np.flatnonzero(~good)}
+        refused |= {int(lines[i]): str(reasons[i] or FORGOTTEN) for i in np.flatnonzero(~good)}
         ready = lines[good]
         return Retaken(tuple(ready[new].tolist()), tuple(ready[~new].tolist()), refused)
 
@@ -151,7 +189,8 @@ class Partition:
         new = self._held.admit(prints.high, prints.low)
         entries = [(ids[i].hex(), listed[i]) for i in np.flatnonzero(new)]
         if entries:
-            self._wh.append("raw.quarantine", quarantine_frame(origin, entries, self._contract, header))
+            rows = quarantine_frame(origin, entries, self._contract, header, self._people)
+            self._wh.append("raw.quarantine", rows)
         return len(entries)
 
     def record(self, origin: Origin, taken: Taken, names: ExtraNames) -> FileCounts:
@@ -163,7 +202,8 @@ class Partition:
         check(origin, taken)
         self._wh.execute(
             "insert into ops.landings (loop, source, received_date, file_name, file_sha256, rows_read, "
-            "rows_landed, rows_quarantined, rows_duplicate) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "rows_landed, rows_quarantined, rows_duplicate, rows_forgotten) "
+            "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *self.key,
                 origin.file_name,
@@ -172,6 +212,7 @@ class Partition:
                 taken.landed,
                 taken.quarantined,
                 taken.duplicate,
+                taken.forgotten,
             ),
         )
         for name, rows in names.rows.items():
@@ -188,6 +229,7 @@ class Partition:
             taken.landed,
             taken.quarantined,
             taken.duplicate,
+            taken.forgotten,
         )
 
     def supersede(self, origin: Origin) -> None:
@@ -258,15 +300,15 @@ class Partition:
 
 
 def check(origin: Origin, taken: Taken) -> None:
-    """Every row read has landed, is set aside or was there.
+    """Every row read has landed, is set aside, was there, or is about somebody who is forgotten.
 
     Raises:
         LandingError: it does not add up.
     """
-    if taken.read != taken.landed + taken.quarantined + taken.duplicate:
+    if taken.read != taken.landed + taken.quarantined + taken.duplicate + taken.forgotten:
         raise LandingError(
             f"{origin.location}: {taken.read} rows read, but {taken.landed} landed + {taken.quarantined} "
-            f"quarantined + {taken.duplicate} duplicate; nothing was written"
+            f"quarantined + {taken.duplicate} duplicate + {taken.forgotten} forgotten; nothing was written"
         )
 
 

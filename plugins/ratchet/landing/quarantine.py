@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import pandas as pd
 
 from ratchet.feedback.redact import redact_text
 from ratchet.landing.contract import SourceContract
+from ratchet.landing.people import WITHHELD, People
 from ratchet.landing.readers import Rejected
 from ratchet.landing.spill import storable
 
@@ -41,20 +42,26 @@ def quarantine_id(origin: Origin, rejected: Rejected) -> bytes:
 
 
 def quarantine_frame(
-    origin: Origin, entries: Sequence[tuple[str, Rejected]], contract: SourceContract, header: str | None
+    origin: Origin,
+    entries: Sequence[tuple[str, Rejected]],
+    contract: SourceContract,
+    header: str | None,
+    people: People | None = None,
 ) -> pd.DataFrame:
-    """The rows of raw.quarantine for (id, rejected row) pairs."""
+    """The rows of raw.quarantine for (id, rejected row) pairs; `people` takes out who they are about."""
     rows = []
-    for name, rejected in entries:
+    for name, as_it_came in entries:
+        rejected, named = (as_it_came, ()) if people is None else _unnamed(as_it_came, people, header)
         reason, original = printable(rejected, contract)
         exact = (
             rejected.line > 0
             and rejected.length is None
             and len(rejected.original) <= LONGEST_BYTES
-            and original.encode() == rejected.original
+            and original.encode() == as_it_came.original
         )
-        clean_bytes = exact or _clean_bytes(rejected, contract)
-        rows.append((rejected.line, reason, original, name, clean_bytes, rejected.is_cut_off))
+        clean_bytes = exact or (rejected is as_it_came and _clean_bytes(rejected, contract))
+        whose = " ".join(named) or None
+        rows.append((rejected.line, reason, original, name, clean_bytes, rejected.is_cut_off, whose))
     listed = list(zip(*rows, strict=True))
     safe_header = header if header is None or redact_text(header) == header else None
     return pd.DataFrame(
@@ -76,9 +83,27 @@ def quarantine_frame(
             "file_sha256": origin.file_sha256,
             "location": storable(origin.location),
             "is_cut_off": list(listed[5]),
+            "people": pd.Series(listed[6], dtype=object),
             "state": "held",
         }
     )
+
+
+def _unnamed(rejected: Rejected, people: People, header: str | None) -> tuple[Rejected, tuple[str, ...]]:
+    """The refused row without the ids of people, and their pseudonyms; itself when it names nobody.
+
+    Of a file that can't be read nothing is shown: who is in it can't be told.
+    """
+    reason = rejected.reason
+    for name in people.contract.people:
+        if reason.startswith(f"{name}: "):
+            reason = f"{name}: no id of a person as the contract wants it"
+    if rejected.line == 0:
+        return replace(rejected, original=WITHHELD.encode(), reason=reason), ()
+    shown, named = people.in_original(rejected.original, header)
+    if shown == rejected.original and reason == rejected.reason:
+        return rejected, named
+    return replace(rejected, original=shown, reason=reason), named
 
 
 def _clean_bytes(rejected: Rejected, contract: SourceContract) -> bool:

@@ -117,7 +117,8 @@ def checked_header(
     if len(set(found)) != len(found):
         twice = sorted({name for name in found if found.count(name) > 1})
         raise UnreadableFile(f"column {', '.join(twice)[:500]} comes twice")
-    missing = [name for name in contract.names if name not in found and name not in without]
+    may_lack = without | set(contract.people)
+    missing = [name for name in contract.names if name not in found and name not in may_lack]
     unknown = [name for name in found if name not in contract.names]
     if missing:
         told = f"; unknown {', '.join(unknown)[:500]}" if unknown else ""

@@ -22,6 +22,7 @@ from ratchet.landing.held import Asked, settle
 from ratchet.landing.land import PartitionTask, ensure_tables, lag_of, preserved_path
 from ratchet.landing.originals import CorrectedRows, original_lines, parsed
 from ratchet.landing.partition import LandingError, Partition, Taken, check
+from ratchet.landing.people import key_of
 from ratchet.landing.quarantine import Origin, stored_reason
 from ratchet.landing.readers import UnreadableFile, read_chunks
 from ratchet.landing.report import FileCounts
@@ -98,13 +99,14 @@ def release(
         folder,
         lambda line: None,
         lambda name, rows: None,
+        key_of(settings, wh, [contract]),
     )
     files = delivered(location, folder, task.log) if folder else []
     while True:
         done = Released()
         try:
             with wh.lock(f"land:{loop.loop}:{source}:{day}"), wh.transaction():
-                partition = Partition(wh, loop.loop, contract, day, task.lag)
+                partition = Partition(wh, loop.loop, contract, day, task.lag, task.key)
                 if corrected is not None:
                     _release_corrected(task, partition, corrected, now, done)
                 else:

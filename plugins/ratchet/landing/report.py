@@ -8,7 +8,10 @@ from datetime import date
 
 @dataclass(frozen=True)
 class FileCounts:
-    """What became of one file's rows: rows_read = rows_landed + rows_quarantined + rows_duplicate."""
+    """What became of one file's rows: rows_read = rows_landed + rows_quarantined + rows_duplicate + rows_forgotten.
+
+    Forgotten are rows about people who asked for it: nothing of them is kept.
+    """
 
     source: str
     received_date: date
@@ -17,6 +20,7 @@ class FileCounts:
     rows_landed: int
     rows_quarantined: int
     rows_duplicate: int
+    rows_forgotten: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ class LandingReport:
     @property
     def rows_duplicate(self) -> int:
         return sum(counts.rows_duplicate for counts in self.files)
+
+    @property
+    def rows_forgotten(self) -> int:
+        return sum(counts.rows_forgotten for counts in self.files)
 
     @property
     def dirty(self) -> tuple[tuple[str, date], ...]:

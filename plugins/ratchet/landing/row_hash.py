@@ -32,12 +32,13 @@ def row_hashes(typed: Mapping[str, pa.Array], contract: SourceContract) -> Finge
     numbers in decimal, doubles as the decimal of their 64 bits (minus zero is zero), times as microseconds,
     days as days since 1970, text with backslash and U+001F escaped. A column without a value leaves no trace,
     so that a contract may gain an optional column and the rows that lack it stay the same rows. Fields that
-    the contract does not name take no part.
+    the contract does not name take no part, nor does who a row is about: the hash of a person's id hangs on a key.
     """
-    pieces = [_canonical(typed[name]) for name in sorted(contract.names)]
+    names = sorted(set(contract.names) - set(contract.people))
+    pieces = [_canonical(typed[name]) for name in names]
     named = [
         pc.binary_join_element_wise(pa.scalar(f"{name}="), piece, "", null_handling="emit_null")
-        for name, piece in zip(sorted(contract.names), pieces, strict=True)
+        for name, piece in zip(names, pieces, strict=True)
     ]
     rows = pc.binary_join_element_wise(*named, _BETWEEN, null_handling="skip").cast(pa.binary())
     sha256 = hashlib.sha256

@@ -234,7 +234,8 @@ def _reflected(
         )
     except sa.exc.NoSuchTableError:
         raise TableError(f"{what}: no such table or view; correct `table` in the loop file") from None
-    missing = [n for n in contract.names if n not in table.c and not (has_lag and n == "received_at")]
+    may_lack = {*contract.people, *(("received_at",) if has_lag else ())}
+    missing = [n for n in contract.names if n not in table.c and n not in may_lack]
     if missing:
         raise TableError(
             f"{what} has no column {', '.join(missing)}, which the contract of {contract.source} lists; "

@@ -8,6 +8,7 @@ replay is cut into weeks.
 
 from __future__ import annotations
 
+import hashlib
 from datetime import date
 
 import numpy as np
@@ -19,6 +20,8 @@ from ratchet.replay.comments import write_comments
 WARNING_THRESHOLD = 0.35
 ASKED_MEAN = 100.0
 MAX_ANSWERS = 16
+#: So many people answer, some of them again and again.
+TRAVELLERS = 40_000
 
 #: Mean rating by minutes late: up to each bound, the mean. The 15 minutes are the label's threshold.
 RATING_BY_LATENESS = ((0.0, 4.3), (15.0, 4.2), (45.0, 3.2), (120.0, 2.1), (240.0, 1.9), (np.inf, 1.6))
@@ -47,7 +50,7 @@ REOPEN_SHARE_SURPRISED = 0.60
 APP_ERRORS_MEAN = 0.15
 
 FEEDBACK_COLUMNS = (
-    "feedback_id", "prediction_id", "unit_id", "channel", "rating", "comment", "category", "is_simulated",
+    "feedback_id", "prediction_id", "unit_id", "channel", "rating", "comment", "category", "user_id", "is_simulated",
     "event_at", "received_at",
 )  # fmt: skip
 TELEMETRY_COLUMNS = (
@@ -209,6 +212,14 @@ def react(
     return feedback, pd.concat(telemetry, ignore_index=True)
 
 
+def _travellers(flights: pd.Series, slot: np.ndarray) -> list[str]:
+    """Who sat there: the same one whoever predicts, out of TRAVELLERS."""
+    return [
+        f"traveller-{int.from_bytes(hashlib.sha256(f'{flight}/{seat}'.encode()).digest()[:8]) % TRAVELLERS:05d}"
+        for flight, seat in zip(flights.tolist(), slot.tolist(), strict=True)
+    ]
+
+
 def _feedback(
     told: pd.DataFrame,
     facts: pd.DataFrame,
@@ -245,6 +256,7 @@ def _feedback(
             "rating": pd.array(rating, dtype="Int64"),
             "comment": text.where(comments, None),
             "category": pd.Series(category, dtype="str").where(comments, None),
+            "user_id": _travellers(facts["flight_id"], slot),
             "is_simulated": True,
             "event_at": answered,
             "received_at": _seconds(answered, 1 + drawn["transit"] * 300),

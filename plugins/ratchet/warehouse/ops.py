@@ -13,6 +13,7 @@ _TABLES = {
         file_name varchar not null, file_sha256 varchar not null,
         rows_read integer not null, rows_landed integer not null,
         rows_quarantined integer not null, rows_duplicate integer not null,
+        rows_forgotten integer default 0,
         primary key (loop, source, received_date, file_name, file_sha256)""",
     "ops.dirty_partitions": """
         loop varchar not null, source varchar not null, received_date date not null,
@@ -69,11 +70,30 @@ _TABLES = {
         reason varchar not null, original varchar,
         quarantine_id varchar, original_bytes bytea, is_redacted boolean, file_header varchar,
         file_sha256 varchar, location varchar, is_cut_off boolean,
-        state varchar default 'held', settled_at timestamp, settled_as varchar""",
+        state varchar default 'held', settled_at timestamp, settled_as varchar, people varchar""",
     "ops.extra_columns": """
         loop varchar not null, source varchar not null, received_date date not null,
         file_name varchar not null, column_name varchar not null, rows bigint not null,
         primary key (loop, source, received_date, file_name, column_name)""",
+    "ops.person_key": """
+        fingerprint varchar not null primary key""",
+    "ops.forgotten_people": """
+        loop varchar not null, person varchar not null, as_of timestamp not null,
+        primary key (loop, person)""",
+    "ops.forgetting": """
+        loop varchar not null, person varchar not null, kind varchar not null, name varchar not null,
+        primary key (loop, person, kind, name)""",
+    "ops.forgetting_steps": """
+        loop varchar not null, person varchar not null, step varchar not null, removed varchar not null,
+        primary key (loop, person, step)""",
+    "ops.training_tombstones": """
+        loop varchar not null, unit_id varchar not null,
+        primary key (loop, unit_id)""",
+    "ops.receipts_outbox": """
+        loop varchar not null, person varchar not null, period_start date not null, period_end date not null,
+        contributions integer not null, templates varchar not null, subject varchar not null, body varchar not null,
+        message_id varchar not null, state varchar not null, channel varchar, as_of timestamp not null,
+        primary key (loop, person, period_start)""",
     "ops.partition_digests": """
         loop varchar not null, source varchar not null, received_date date not null,
         n_rows bigint not null, digest varchar not null,
@@ -94,7 +114,9 @@ _GAINED = {
         "state": "varchar default 'held'",
         "settled_at": "timestamp",
         "settled_as": "varchar",
+        "people": "varchar",
     },
+    "ops.landings": {"rows_forgotten": "integer default 0"},
 }
 
 
