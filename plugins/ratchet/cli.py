@@ -27,6 +27,7 @@ from ratchet.commands import (
 )
 from ratchet.commands.approve import approve, reject
 from ratchet.commands.backfill import backfill
+from ratchet.commands.forget import forget
 from ratchet.commands.report import report
 from ratchet.commands.rollback import rollback, withdraw
 from ratchet.loop import Loop, LoopFileError, load_loop, load_loops
@@ -53,6 +54,7 @@ app.add_typer(triggers.app, name="triggers")
 app.command()(backfill)
 app.command()(approve)
 app.command()(reject)
+app.command()(forget)
 app.command()(report)
 app.command()(rollback)
 app.command()(withdraw)

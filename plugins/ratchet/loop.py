@@ -19,6 +19,7 @@ from ruamel.yaml.error import YAMLError
 from ratchet.loop_alerts import Alerts, NotifyChannel
 from ratchet.loop_governance import Approvals, Holdback, Releases
 from ratchet.loop_measures import Measures
+from ratchet.loop_privacy import Privacy, Receipts
 from ratchet.loop_terms import EvaluationGates, Gates, Training
 from ratchet.loop_triggers import Triggers
 
@@ -209,10 +210,6 @@ class Rollout(_Part):
         return stages
 
 
-class Privacy(_Part):
-    redact_comments: Literal[True]
-
-
 class Policy(_Part):
     score_bounds: tuple[float, float]
     max_challenger_share: Share = Field(gt=0, le=0.5)
@@ -244,6 +241,7 @@ class Loop(_Part):
     rollout: Rollout
     approvals: Approvals
     releases: Releases = Releases()
+    receipts: Receipts = Receipts()
     policy: Policy
 
     @field_validator("loop")

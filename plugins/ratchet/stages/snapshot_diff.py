@@ -139,6 +139,11 @@ def _asked(old: dict[str, Any], new: dict[str, Any], rows: RowDiff) -> list[str]
             if "label_received_at" in frame
         )
         parts.append(f"the as-of: {old['as_of']} -> {new['as_of']} (labels of {n} rows came in between)")
+    gone = [(manifest.get("tombstones") or {"count": 0, "sha256": None}) for manifest in (old, new)]
+    if gone[0] != gone[1]:
+        parts.append(
+            f"units left out because somebody asked to be forgotten: {gone[0]['count']} -> {gone[1]['count']}"
+        )
     if old["query"]["sql"] != new["query"]["sql"]:
         parts.append("the query: other columns or another condition")
     return parts

@@ -42,8 +42,10 @@ def training_query(loop: Loop, window: tuple[date, date], as_of: datetime) -> tu
     columns = ", ".join(checked_column(name) for name in names)
     return (
         f"select {columns} from features.trn_{loop.loop} where loop = ? and departure_date between ? and ? "  # noqa: S608
-        "and label_received_at < ? order by departure_date, unit_id",
-        [loop.loop, *window, as_of],
+        "and label_received_at < ? and unit_id not in "
+        "(select gone.unit_id from ops.training_tombstones as gone where gone.loop = ?) "
+        "order by departure_date, unit_id",
+        [loop.loop, *window, as_of, loop.loop],
     )
 
 
@@ -96,6 +98,7 @@ def _taken(
     sql, parameters = training_query(loop, window, as_of)
     rows = canonical(warehouse.table(sql, parameters))
     partitions = landed_partitions(warehouse, loop)
+    gone = tombstones(warehouse, loop)
     manifest = {
         "loop": loop.loop,
         "sha256": write_rows(rows, path),
@@ -114,8 +117,34 @@ def _taken(
             "count": len(partitions),
             "rows": sum(partition["n_rows"] for partition in partitions),
         },
+        **({"tombstones": gone} if gone["count"] else {}),
     }
     return Snapshot({**manifest, "id": hashlib.sha256(_json(manifest)).hexdigest()}, rows, partitions)
+
+
+def keep_rewritten(
+    settings: Settings, loop: Loop, manifest: dict[str, Any], sha256: str, rows: pa.Table, path: Path
+) -> str:
+    """Keep the rows at `path` (hash `sha256`) in place of those of `manifest`, some of which had to go; the new id."""
+    folder = _folder(settings, loop)
+    changed = {k: v for k, v in manifest.items() if k != "id"} | {
+        "sha256": sha256,
+        "rows": rows.num_rows,
+        "positives": int(pc.sum(rows["label"]).as_py() or 0),
+        "rewritten_from": manifest["id"],
+    }
+    _keep(path, folder / f"{sha256}.parquet")
+    snapshot_id = hashlib.sha256(_json(changed)).hexdigest()
+    _write_once(folder / f"{snapshot_id}.json", _json(changed))
+    return snapshot_id
+
+
+def tombstones(warehouse: Warehouse, loop: Loop) -> dict[str, Any]:
+    """How many units no training may learn from any more, and a hash of which: count, sha256."""
+    units = warehouse.frame(
+        "select unit_id from ops.training_tombstones where loop = ? order by unit_id", (loop.loop,)
+    )["unit_id"].tolist()
+    return {"count": len(units), "sha256": hashlib.sha256("\n".join(units).encode()).hexdigest()}
 
 
 def read_snapshot(settings: Settings, loop: Loop, manifest: dict[str, Any]) -> pd.DataFrame:
@@ -228,7 +257,10 @@ def _json(document: Any) -> bytes:
 
 def _checked(path: Path, sha256: str) -> pa.Buffer:
     if not path.exists():
-        raise SnapshotChanged(f"snapshot {path} is missing; run take_snapshot again")
+        raise SnapshotChanged(
+            f"snapshot {path} is missing; run take_snapshot again (files *.tombstone beside it name those that went "
+            "because somebody asked to be forgotten)"
+        )
     content, found = bytes_of(path)
     if found != sha256:
         raise SnapshotChanged(
