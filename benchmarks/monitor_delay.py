@@ -68,8 +68,9 @@ def _delay(connection: sqlite3.Connection, number: int, dag: str, run: str) -> D
     chain = [(number, dag, run)]
     for _ in range(3):
         before = connection.execute(
-            "select r.id, e.source_dag_id, e.source_run_id "
-            "from dagrun_asset_event d join asset_event e on e.id = d.event_id join dag_run r on r.dag_id = e.source_dag_id and r.run_id = e.source_run_id where d.dag_run_id = ? "
+            "select r.id, e.source_dag_id, e.source_run_id from dagrun_asset_event d "
+            "join asset_event e on e.id = d.event_id "
+            "join dag_run r on r.dag_id = e.source_dag_id and r.run_id = e.source_run_id where d.dag_run_id = ? "
             "order by e.timestamp desc limit 1",
             (chain[-1][0],),
         ).fetchone()

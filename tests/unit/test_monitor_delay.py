@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-
 from benchmarks.monitor_delay import LANDED, TRAINS, WAY, NoTraining, delay, delays
 
 START = datetime(2013, 6, 18, 12)
