@@ -330,9 +330,8 @@ def planted(loop: Loop) -> Rows:
 
     def labels(i: int) -> bool:
         known = cohorts[[d <= days[i] for d in cohorts["departure_date"]]]
-        found = by_cohort(
-            loop.monitoring.measures.quality, known, days[i], loop.triggers.event.window_days, 300, 7
-        )
+        terms = loop.monitoring.measures.quality
+        found = by_cohort(terms, known, days[i], terms.window_days, 300, 7)
         return {p["cohort"] for p in found if p["label_shift"] == "alert"} == {"EWR"}
 
     return [

@@ -1,4 +1,4 @@
-"""One measured piece of monitoring a process: `python -m benchmarks.monitor_pieces NAME HOME ARGUMENTS` says it as JSON.
+"""One measured piece of monitoring a process: `python -m benchmarks.monitor_pieces NAME HOME ...` says it as JSON.
 
 A process of its own has its own peak of memory. All of it is the product's own code: the view that dbt made, the
 profile of a training, the judges.
@@ -54,7 +54,8 @@ def prepare(home: str, rows: str) -> dict[str, float]:
         for i, name in enumerate(loop.features.numeric)
     )
     words = ", ".join(
-        f"[{', '.join(repr(v) for v in values)}][1 + cast(floor(random() * random() * {len(values)}) as integer)] as {name}"
+        f"[{', '.join(repr(v) for v in values)}]"
+        f"[1 + cast(floor(random() * random() * {len(values)}) as integer)] as {name}"
         for name, values in loop.features.categorical.items()
     )
     with open_warehouse(settings, purpose="bench") as warehouse:

@@ -76,6 +76,10 @@ def recalibrated(
         mean = np.where(units > 0, scores / units, math.nan)
         gap = np.where(enough, (labels - labelled_scores) / labelled, math.nan)
         at = np.where(enough, labelled_scores / labelled, math.nan)
+        noise = at * (1 - at) / labelled
+        # Labels of scores that are right differ from them by chance: a gap counts for what it is beyond that
+        # (James and Stein's positive part).
+        gap = np.where(gap**2 > 0, gap * np.maximum(0.0, 1 - 2 * noise / gap**2), 0.0)
     if enough.sum() < 2:
         return np.clip(scores, 0.0, units)
     known = np.flatnonzero(enough)

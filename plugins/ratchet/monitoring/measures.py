@@ -223,8 +223,9 @@ def _quality(
             if w["log_loss"]["value"] is not None and w["estimated"]["log_loss"] is not None
         ]
         suspicion = concept_drift(known[-1], terms, float(np.median(gaps)) if gaps else 0.0)
+    least = min(terms.window_days, loop.cohorts.min_clusters)
     slices = by_cohort(
-        terms, cohorts, mature, terms.window_days, loop.cohorts.min_units, min(terms.window_days, loop.cohorts.min_clusters)
+        terms, cohorts, mature, terms.window_days, loop.cohorts.min_units, least
     ) if len(cohorts) else []  # fmt: skip
     daily = by_day(everything)
     losses = daily["sum_log_loss"] / daily["n_labelled"].where(daily["n_labelled"] > 0)
