@@ -269,3 +269,14 @@ def test_an_incident_reads_back_as_it_was_written() -> None:
     state, _ = days(FELT | bad("freshness:weather", 30, 6))
     written = json.loads(json.dumps(state.open[0].to_json()))
     assert Incident.from_json(written) == state.open[0]
+
+
+def test_quality_is_blamed_on_drift_only_where_the_model_is_known_to_use_the_input() -> None:
+    unknown = bad("drift:temperature_f", 0.6, 0.15, importance=None)
+    state, _ = days(unknown | FELT)
+    assert {i.cause: i.severity for i in state.open} == {
+        "drift:temperature_f": "note",
+        "quality:log_loss": "critical",
+    }
+    used = bad("drift:temperature_f", 0.6, 0.15, importance=0.1)
+    assert [i.cause for i in days(used | FELT)[0].open] == ["drift:temperature_f"]

@@ -104,7 +104,7 @@ def groups_of(loop: Loop, signals: Iterable[Signal]) -> list[Group]:
         kinds[key] = "feed" if "feed" in (kind, kinds.get(key)) else kind
     downstream = [key for key in ("quality", "users") if key in found]
     upstream = [key for key, kind in kinds.items() if kind in ("feed", "drift", "labels", "dependency")]
-    upstream = [key for key in upstream if _can_be_felt(found[key])]
+    upstream = [key for key in upstream if _can_be_felt(kinds[key], found[key])]
     if "not-measured" in found and any(_is_outage(found[key]) for key in upstream):
         downstream.append("not-measured")
     if not upstream and "users" in downstream:
@@ -122,8 +122,13 @@ def groups_of(loop: Loop, signals: Iterable[Signal]) -> list[Group]:
     ]
 
 
-def _can_be_felt(members: Sequence[Signal]) -> bool:
-    """Whether the model uses any of them: an input that it does not use explains nothing."""
+def _can_be_felt(kind: Kind, members: Sequence[Signal]) -> bool:
+    """Whether the model uses any of them: an input that it does not use explains nothing.
+
+    Of drift that has to be known: most seasons drift somewhere, and quality must not be blamed on any of it.
+    """
+    if kind == "drift":
+        return any(s.importance for s in members)
     return any(s.feature is None or s.importance is None or s.importance > 0 for s in members)
 
 
