@@ -272,3 +272,29 @@ def test_a_failed_task_is_told_once(settings: Settings, mailbox: Mailbox) -> Non
         notices.failed_task(settings, loop, dag="flights__x", run="r", task="t", error="boom", as_of=START)
         notices.send(settings, loop, deliver, lambda _: None)
     assert [str(mail["Subject"]) for mail in mailbox.mails] == ["[flights] task flights__x.t failed"]
+
+
+def test_the_commands_list_show_and_mute(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from ratchet.cli import app
+
+    monkeypatch.setenv("RATCHET_HOME", str(settings.home))
+    run = CliRunner()
+    assert "nothing was judged" in run.invoke(app, ["incident", "list"]).output
+    loop = told(settings)
+    measured(settings, loop, 0, LATE, FELT)
+    listed = json.loads(run.invoke(app, ["incident", "list", "--json"]).output)
+    (found,) = listed["open"]
+    shown = run.invoke(app, ["incident", "show", found["id"]])
+    assert shown.exit_code == 0
+    assert "freshness:weather" in shown.output
+    assert "docs/runbooks/feed.md" in shown.output
+    for arguments in (["--reason", "x"], ["--until", "2013-07-02"]):
+        assert run.invoke(app, ["incident", "mute", found["id"], *arguments]).exit_code == 2, (
+            "both are demanded"
+        )
+    done = run.invoke(app, ["incident", "mute", found["id"], "--until", "2013-07-02", "--reason", "known"])
+    assert done.exit_code == 0
+    assert "muted until" in run.invoke(app, ["incident", "list"]).output
+    assert run.invoke(app, ["incident", "show", "no-such"]).exit_code == 1
