@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ratchet.experiment.paired import plain
@@ -25,7 +26,7 @@ def judge_feeds(
     at `as_of` are left out. A source is only held to its days once it has come on seven.
     """
     rows = landings.assign(received_date=pd.to_datetime(landings["received_date"]).dt.date)
-    rows = rows[[day < as_of.date() for day in rows["received_date"]]]
+    rows = rows[np.array([day < as_of.date() for day in rows["received_date"]], dtype=bool)]
     newest = as_of.date() - timedelta(days=1)
     first = as_of.date() - timedelta(days=SUMMARY_DAYS)
     volume = [
@@ -137,7 +138,9 @@ def maturity(curve: pd.DataFrame) -> list[dict[str, Any]]:
 def gates(rows: pd.DataFrame, as_of: datetime) -> list[dict[str, Any]]:
     """Verdicts of the last 60 days, from ops.partition_gates."""
     dates = pd.to_datetime(rows["partition_date"]).dt.date
-    recent = rows.assign(day=dates)[[day >= as_of.date() - timedelta(days=SUMMARY_DAYS) for day in dates]]
+    recent = rows.assign(day=dates)[
+        np.array([day >= as_of.date() - timedelta(days=SUMMARY_DAYS) for day in dates], dtype=bool)
+    ]
     return [
         {
             "border": str(row["border"]),

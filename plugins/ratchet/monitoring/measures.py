@@ -158,7 +158,9 @@ def _inputs(
         told = f"no features of the last {STALE_DAYS} days were published; the newest are of {last}"
         return nothing, [{**missing, "state": "unknown", "evidence": told}]
     before = facts.histograms[
-        [d < as_of.date() for d in pd.to_datetime(facts.histograms["departure_date"]).dt.date]
+        np.array(
+            [d < as_of.date() for d in pd.to_datetime(facts.histograms["departure_date"]).dt.date], dtype=bool
+        )
     ]
     shifts = judge_inputs(terms.inputs, table_of(before, facts.bins), facts.bins, facts.profiles, judged)
     shifts = with_causes(shifts, groups)

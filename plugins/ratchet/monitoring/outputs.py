@@ -81,7 +81,9 @@ def judge_outputs(
 def _classes(rows: pd.DataFrame, threshold: float, days: set[date]) -> list[dict[str, Any]]:
     """Share of served units at or above the threshold, by arm, over the judged days; whole bins are counted."""
     served = rows[rows["is_served"].astype(bool)]
-    served = served[[day in days for day in pd.to_datetime(served["departure_date"]).dt.date]]
+    served = served[
+        np.array([day in days for day in pd.to_datetime(served["departure_date"]).dt.date], dtype=bool)
+    ]
     first = math.ceil(threshold * BINS - 1e-9)
     answers = []
     for arm, own in served.groupby("arm", sort=True):

@@ -213,8 +213,8 @@ def by_cohort(
     dates = dates[dates <= until]
     for (dimension, cohort), part in rows.groupby(["cohort_dimension", "cohort_value"], sort=True):
         daily = by_day(part)
-        now = daily[[day >= first for day in daily.index]]
-        past = daily[[day < first for day in daily.index]]
+        now = daily[np.array([day >= first for day in daily.index], dtype=bool)]
+        past = daily[np.array([day < first for day in daily.index], dtype=bool)]
         answer: dict[str, Any] = {
             "dimension": str(dimension),
             "cohort": str(cohort),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ratchet.experiment.paired import Estimate, plain, ratio_estimate
@@ -108,7 +109,9 @@ def perceived(
     """Mean rating by cohort over `days` against everybody's; a cohort of fewer than `k` ratings shows no number."""
     inside = set(days)
     served = cohorts[cohorts["is_served"].astype(bool)]
-    served = served[[day in inside for day in pd.to_datetime(served["departure_date"]).dt.date]]
+    served = served[
+        np.array([day in inside for day in pd.to_datetime(served["departure_date"]).dt.date], dtype=bool)
+    ]
     everybody = _rating(served[served["cohort_dimension"] == "all"])
     answers: list[dict[str, Any]] = []
     for (dimension, cohort), rows in served.groupby(["cohort_dimension", "cohort_value"], sort=True):
