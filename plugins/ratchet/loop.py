@@ -17,6 +17,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import YAMLError
 
 from ratchet.loop_alerts import Alerts, NotifyChannel
+from ratchet.loop_feedback import Feedback
 from ratchet.loop_governance import Approvals, Holdback, Releases
 from ratchet.loop_measures import Measures
 from ratchet.loop_privacy import Privacy, Receipts
@@ -241,6 +242,7 @@ class Loop(_Part):
     rollout: Rollout
     approvals: Approvals
     releases: Releases = Releases()
+    feedback: Feedback = Feedback()
     receipts: Receipts = Receipts()
     policy: Policy
 

@@ -53,8 +53,8 @@ _CUES = re.compile(
     r"|name|called|hei(?:ß|ss)e|appelle|nom|llamo|nombre|sign|unterschrift|\b(?:this is|i am|i['’]m|ich bin|hier"
     r"|je suis|ici|soy|habla)|pass|pasaj|travel|agent|mitarb|colleague|wife|husband|son"
     r"|daughter|frau|mann|femme|mari"
-    r"|mujer|regards|best|sincer|yours|cheers|thank|gr(?:ü|u|ue)(?:ß|ss)|mfg|\b[vl]g\b|danke|cordial|salut|à vous|merci|salud"
-    r"|atent|gracias|abrazo|dear|\bhi\b|hello|hallo|lieb|geehrt|bonjour|ch[eè]r|hola|querid|estimad",
+    r"|mujer|regards|best|sincer|yours|cheers|thank|gr(?:ü|u|ue)(?:ß|ss)|mfg|\b[vl]g\b|danke|cordial|salut|à vous|merci"
+    r"|salud|atent|gracias|abrazo|dear|\bhi\b|hello|hallo|lieb|geehrt|bonjour|ch[eè]r|hola|querid|estimad",
     _FLAGS,
 )
 _PAIR = re.compile(
