@@ -51,7 +51,7 @@ class Alerts(_Part):
         "freshness:*", "volume:*", "schema:*", "not-measured:*", "quality:*", "labels:*", "drift:*",
     )  # fmt: skip
     close_after_days: int = Field(default=3, ge=1)
-    grace_days: int = Field(default=10, ge=0)
+    grace_days: int = Field(default=21, ge=0)
     silent_after_hours: int = Field(default=48, gt=0)
     feeds: dict[str, tuple[str, ...]] = {}
     weights: RankWeights = RankWeights()

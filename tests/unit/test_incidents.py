@@ -178,7 +178,11 @@ def test_not_measured_is_an_incident_but_not_of_a_model_that_has_just_begun() ->
     signals = list({**quiet_day(), **lost}.values())
     young, _ = judge_incidents(loop(), Incidents(), signals, START, serving_since=START - timedelta(days=3))
     assert young.open == ()
-    old, _ = judge_incidents(loop(), Incidents(), signals, START, serving_since=START - timedelta(days=11))
+    other = [replace(s, state="unknown") if s.name == "volume:weather" else s for s in quiet_day().values()]
+    begun = START - timedelta(days=3)
+    assert judge_incidents(loop(), Incidents(), other, START, began=begun)[0].open == ()
+    assert len(judge_incidents(loop(), Incidents(), other, START, serving_since=begun)[0].open) == 1
+    old, _ = judge_incidents(loop(), Incidents(), signals, START, serving_since=START - timedelta(days=22))
     assert len(old.open) == 1
 
 

@@ -143,7 +143,7 @@ def judge_again(
         for e in before
         if e.kind == "incident_muted"
     ]
-    since = record["serving_since"]
+    since, began = record["serving_since"], record.get("began")
     after, events = judge_incidents(
         loop,
         Incidents() if last is None else Incidents.from_json(last.payload["state"]),
@@ -151,5 +151,6 @@ def judge_again(
         as_of,
         mutes=mutes,
         serving_since=None if since is None else datetime.fromisoformat(since),
+        began=None if began is None else datetime.fromisoformat(began),
     )
     return {"events": [event.to_json() for event in events], "state": after.to_json()}

@@ -98,8 +98,13 @@ def groups_of(loop: Loop, signals: Iterable[Signal]) -> list[Group]:
     alerts = loop.monitoring.alerts
     found: dict[str, list[Signal]] = {}
     kinds: dict[str, Kind] = {}
-    for signal in sorted(signals, key=lambda s: s.name):
+    told = sorted(signals, key=lambda s: s.name)
+    alarmed = {group_key(alerts, s)[0] for s in told if s.state == "alert"}
+    for signal in told:
         key, kind = group_key(alerts, signal)
+        # What can't be told belongs to what alerts beside it, else to everything that can't be told.
+        if signal.state == "unknown" and key not in alarmed and not signal.name.startswith("freshness:"):
+            key, kind = "not-measured", "not-measured"
         found.setdefault(key, []).append(signal)
         kinds[key] = "feed" if "feed" in (kind, kinds.get(key)) else kind
     downstream = [key for key in ("quality", "users") if key in found]

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ratchet.loop import Loop
 
 Happened = Literal["opened", "raised", "updated", "closed", "merged", "unmuted"]
+#: Always an incident, however young the loop is.
+SILENCE = "not-measured:health"
 #: Quality and users of a model that has just begun to serve can't be told yet.
 LATE = ("quality", "users", "output")
 
@@ -128,8 +130,11 @@ def judge_incidents(
     *,
     mutes: Iterable[Mute] = (),
     serving_since: datetime | None = None,
+    began: datetime | None = None,
 ) -> tuple[Incidents, tuple[Event, ...]]:
     """What is open after the signals of `as_of`, most pressing first, and what happened.
+
+    `serving_since` is the champion's time, `began` the loop's: what can't be told yet so soon after is no incident.
 
     Raises:
         ValueError: a signal is there twice: it can't be told which holds.
@@ -138,9 +143,15 @@ def judge_incidents(
     names = [signal.name for signal in signals]
     if len(set(names)) < len(names):
         raise ValueError(f"signal {sorted(n for n in names if names.count(n) > 1)[0]!r} is there twice")
-    is_new = serving_since is not None and as_of - serving_since < timedelta(days=alerts.grace_days)
+    grace = timedelta(days=alerts.grace_days)
+    is_new = serving_since is not None and as_of - serving_since < grace
+    is_first = began is not None and as_of - began < grace
     seen = [
-        with_source(alerts, s) for s in signals if not (is_new and s.state == "unknown" and s.family in LATE)
+        with_source(alerts, s)
+        for s in signals
+        if s.state != "unknown"
+        or s.name == SILENCE
+        or not ((is_new and s.family in LATE) or (is_first and not s.name.startswith("freshness:")))
     ]
     wrong = {s.name: s for s in seen if s.state in ("alert", "unknown")}
     quiet = {s.name for s in seen if s.state in ("ok", "warn")}
