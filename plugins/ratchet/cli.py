@@ -19,10 +19,12 @@ from ratchet.commands import (
     drill,
     experiment,
     explain,
+    feedback,
     incident,
     ledger,
     quarantine,
     snapshot,
+    trace,
     triggers,
 )
 from ratchet.commands.approve import approve, reject
@@ -47,9 +49,11 @@ app.add_typer(cohort.app, name="cohort")
 app.add_typer(loops_app, name="loops")
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(explain.app, name="explain")
+app.add_typer(feedback.app, name="feedback")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(drill.app, name="drill")
 app.add_typer(incident.app, name="incident")
+app.add_typer(trace.app, name="trace")
 app.add_typer(triggers.app, name="triggers")
 app.command()(backfill)
 app.command()(approve)

@@ -121,6 +121,9 @@ def rewritten(
     """The file `name` of the partition `key` lost rows, and with them its hash `before`: what is known of it goes
     on under the new one, and what stood behind a row that is gone goes on at its new line."""
     of_file = "where loop = ? and source = ? and received_date = ? and file_name = ? and file_sha256 = ?"
+    if wh.scalar(f"select count(*) from ops.landings {of_file}", (*key, name, done.sha256)):  # noqa: S608
+        # It came again as it was before: what is left of it is what is known already.
+        wh.execute(f"delete from ops.landings {of_file}", (*key, name, before))  # noqa: S608
     wh.execute(f"update ops.landings set file_sha256 = ? {of_file}", (done.sha256, *key, name, before))  # noqa: S608
     of_file = of_file.replace("file_name", "source_file")
     wh.execute(f"update raw.quarantine set file_sha256 = ? {of_file}", (done.sha256, *key, name, before))  # noqa: S608

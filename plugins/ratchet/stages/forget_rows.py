@@ -5,6 +5,7 @@ Everything here may be repeated: what is gone already is not found again.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -152,6 +153,8 @@ def remove_raw(
             done.days.setdefault(source, []).append(day.isoformat())
             log(f"{source} {day}: rows of one person are gone")
         _remove_copies(settings, loop.loop, source, plain, done)
+        if days:
+            _remove_pages(settings, loop.loop, source)
     return done
 
 
@@ -240,6 +243,12 @@ def _move(wh: Warehouse, key: tuple[str, str, date], file: str, column: str, cou
                 (moved, moved, *key, file, sha256),
             )
             count -= moved
+
+
+def _remove_pages(settings: Settings, loop: str, source: str) -> None:
+    """The landing gate's results of the source: they quote values that they did not expect. Verdicts stay."""
+    for folder in ("validations", "data_docs/local_site/validations"):
+        shutil.rmtree(settings.gx_dir / folder / source / f"{loop}-landing", ignore_errors=True)
 
 
 def _remove_copies(settings: Settings, loop: str, source: str, plain: frozenset[str], done: Removed) -> None:
