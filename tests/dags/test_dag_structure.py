@@ -26,6 +26,8 @@ STAGES = {
     "drill_gates": ["drill_gates"],
     "drill_rollback": ["drill_rollback"],
     "run_experiment": ["run_experiment"],
+    "forget_users": ["forget_users"],
+    "answer_feedback": ["write_receipts"],
 }  # fmt: skip
 
 
@@ -106,7 +108,8 @@ def test_no_timetable_makes_runs_for_today(dags: dict[str, Any]) -> None:
 
     timed = [d for d in dags.values() if d.timetable.can_be_scheduled and not d.timetable.asset_condition]
     assert {dag.dag_id.partition("__")[2] for dag in timed} == {
-        "ingest_events", "score_batch", "drill_gates", "drill_rollback", "watch_incidents"
+        "ingest_events", "score_batch", "drill_gates", "drill_rollback", "watch_incidents",
+        "forget_users", "answer_feedback",
     }  # fmt: skip
     for dag in timed:
         today = TimeRestriction(instance(dag.start_date), None, catchup=False)

@@ -1,0 +1,55 @@
+"""Receipts through Airflow's connections: a mailbox that knows the person by pseudonym, or a webhook of theirs."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from ratchet.airflow.notify import SECONDS, NotTaken
+from ratchet.loop_privacy import ReceiptChannel
+
+
+def deliver(channel: ReceiptChannel, receipt: dict[str, Any]) -> None:
+    """Send one receipt (person, subject, body, message_id).
+
+    Raises:
+        NotTaken: the webhook answered with an error; the message has its status only.
+        Exception: whatever the mail provider raises when the server did not take it.
+    """
+    if channel.kind == "smtp":
+        _mail(channel, receipt)
+    else:
+        _webhook(channel, receipt)
+
+
+def _mail(channel: ReceiptChannel, receipt: dict[str, Any]) -> None:
+    from airflow.providers.smtp.notifications.smtp import SmtpNotifier
+
+    # Not rendered again: the words are finished.
+    SmtpNotifier(
+        to=[channel.to.replace("{person}", receipt["person"])],
+        subject=" ".join(str(receipt["subject"]).split()),
+        html_content=f"<pre>{html.escape(html.unescape(receipt['body']))}</pre>",
+        custom_headers={"Message-ID": receipt["message_id"]},
+        smtp_conn_id=channel.connection,
+    ).notify({})
+
+
+def _webhook(channel: ReceiptChannel, receipt: dict[str, Any]) -> None:
+    import httpx
+    from airflow.sdk import Connection
+
+    asked = Connection.get(channel.connection)
+    host = asked.host or ""
+    base = host if "://" in host else f"{asked.schema or 'https'}://{host}"
+    if asked.port:
+        base = f"{base}:{asked.port}"
+    headers = {"Idempotency-Key": receipt["message_id"]}
+    if asked.password:
+        headers["Authorization"] = f"Bearer {asked.password}"
+    body = {name: receipt[name] for name in ("person", "subject", "body", "message_id")}
+    answer = httpx.post(
+        base + str(asked.extra_dejson.get("path", "/")), json=body, headers=headers, timeout=SECONDS
+    )
+    if not answer.is_success:
+        raise NotTaken(f"the webhook answered {answer.status_code}")

@@ -1,0 +1,253 @@
+"""Receipts for people: written once a person and period into the outbox, then sent through the loop's channel.
+
+What must stay out of here: servers and secrets; `deliver` is given. A run that died while it sent sends that receipt
+again under the same message id, by which the receiver knows it; one that is marked sent is never sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ratchet.feedback import receipts as words
+from ratchet.feedback.receipts import Contribution, Day, Trend
+from ratchet.landing.people import key_of, person_key
+from ratchet.ledger.chain import Entry
+from ratchet.loop import Loop
+from ratchet.loop_privacy import ReceiptChannel
+from ratchet.settings import Settings
+from ratchet.stages.forget_rows import contracts_with_people, ensure
+from ratchet.stages.records import ledger_of
+from ratchet.warehouse.connect import open_warehouse
+from ratchet.warehouse.protocol import Warehouse
+
+Log = Callable[[str], None]
+#: Sends one receipt (person, subject, body, message_id); raises when it was not taken.
+Deliver = Callable[[ReceiptChannel, dict[str, Any]], None]
+TITLES = {
+    "false_reassurance": "a delay that we did not warn you of",
+    "false_alarm": "a warning that did not come true",
+    "late_alert": "a warning that came too late",
+    "wrong_flight": "a forecast for another flight",
+    "app_problem": "the app",
+    "price": "the price",
+    "praise": "what went well",
+}
+
+
+class NotSent(RuntimeError):
+    """Some receipts were not taken; they are sent again by the next run."""
+
+
+def last_period(loop: Loop, as_of: datetime) -> tuple[date, date] | None:
+    """The last period that is over at `as_of`: first and last received date; None before the first is."""
+    length = loop.receipts.period_days
+    done = (as_of.date() - loop.data_span.start).days // length
+    if done < 1:
+        return None
+    first = loop.data_span.start + timedelta(days=(done - 1) * length)
+    return first, first + timedelta(days=length - 1)
+
+
+def write(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str, Any]:
+    """Write the receipts of the last whole period; those that are there stay as they are. Counts.
+
+    Raises:
+        FileNotFoundError: there are no words in the loop's language.
+        WarehouseError: nothing was built yet.
+    """
+    period = last_period(loop, as_of)
+    if period is None:
+        return {"written": 0, "known": 0, "period": None}
+    template = template_of(settings, loop)
+    entries = ledger_of(settings).entries(loop.loop)
+    with open_warehouse(settings, purpose=f"receipts of {loop.loop}") as wh:
+        key_of(settings, wh, ensure(settings, loop, wh).values())
+        answers = _answers(wh, loop, period)
+        trends = _trends(wh, loop, period)
+        written = known = 0
+        for person, own in answers.groupby("user_id", sort=True):
+            with wh.transaction(), wh.lock(f"people:{loop.loop}", shared=True):
+                if wh.scalar(
+                    "select count(*) from ops.forgotten_people where loop = ? and person = ?",
+                    (loop.loop, person),
+                ) or wh.scalar(
+                    "select count(*) from ops.receipts_outbox where loop = ? and person = ? and period_start = ?",
+                    (loop.loop, person, period[0]),
+                ):
+                    known += 1
+                    continue
+                receipt = words.write(
+                    template, loop.receipts.templates, goal=loop.goal, period=period,
+                    contributions=[_contribution(entries, row) for row in own.to_dict("records")],
+                    titles=TITLES, trends=trends,
+                )  # fmt: skip
+                may_contact = _may_contact(loop, own)
+                wh.execute(
+                    "insert into ops.receipts_outbox values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                    "on conflict do nothing",
+                    (
+                        loop.loop, person, *period, len(own), receipt.templates, receipt.subject, receipt.body,
+                        words.message_id(loop.loop, str(person), period[0]),
+                        "waiting" if may_contact and loop.receipts.channel is not None else "kept", None, as_of,
+                    ),
+                )  # fmt: skip
+                written += 1
+    log(f"receipts {period[0]} to {period[1]}: {written} written, {known} known or not wanted")
+    return {"written": written, "known": known, "period": [day.isoformat() for day in period]}
+
+
+def send(settings: Settings, loop: Loop, deliver: Deliver, log: Log) -> dict[str, int]:
+    """Send what waits, at most `receipts.per_run`; how many were sent, and how many still wait.
+
+    Raises:
+        NotSent: the channel did not take one; the others were sent.
+    """
+    channel = loop.receipts.channel
+    if channel is None:
+        return {"sent": 0, "waiting": 0}
+    key = (loop.loop,)
+    with open_warehouse(settings, purpose=f"receipts of {loop.loop}") as wh:
+        ensure(settings, loop, wh)
+        waiting = wh.frame(
+            "select person, period_start from ops.receipts_outbox where loop = ? and state in ('waiting', 'sending') "
+            "order by case when state = 'sending' then 0 else 1 end, period_start, person",
+            key,
+        )
+    sent, problems = 0, []
+    for person, start in list(waiting.itertuples(index=False))[: loop.receipts.per_run]:
+        day = pd.Timestamp(start).date()
+        # Read at the last moment: who was forgotten meanwhile has no receipt any more.
+        found = _mark(settings, loop, str(person), day, "sending", None)
+        if found is None:
+            continue
+        try:
+            deliver(channel, found)
+        except Exception as failed:
+            # The message of a client may quote an address with its secret.
+            problems.append(f"{person} by {channel.kind} {channel.connection}: {type(failed).__name__}")
+            continue
+        _mark(settings, loop, str(person), day, "sent", f"{channel.kind}:{channel.connection}")
+        sent += 1
+    log(f"{sent} receipts sent, {len(waiting) - sent} wait")
+    if problems:
+        raise NotSent(f"{len(problems)} receipts were not taken: {'; '.join(problems[:3])}")
+    return {"sent": sent, "waiting": len(waiting) - sent}
+
+
+def receipts_of(settings: Settings, loop: Loop, user: str) -> tuple[str, list[dict[str, Any]]]:
+    """The person's pseudonym and receipts, oldest first; `user` is their id or their pseudonym."""
+    person = person_key(settings).pseudonym(loop.loop, user)
+    with open_warehouse(settings, purpose=f"receipts of {loop.loop}") as wh:
+        ensure(settings, loop, wh)
+        key_of(settings, wh, contracts_with_people(settings, loop).values())
+        rows = wh.frame(
+            "select period_start, period_end, contributions, templates, subject, body, state, channel "
+            "from ops.receipts_outbox where loop = ? and person = ? order by period_start",
+            (loop.loop, person),
+        )
+    for name in ("period_start", "period_end"):
+        rows[name] = pd.to_datetime(rows[name]).dt.date.astype(str)
+    plain = rows.astype(object).where(rows.notna(), None)
+    return person, [{str(k): v for k, v in row.items()} for row in plain.to_dict("records")]
+
+
+def template_of(settings: Settings, loop: Loop) -> str:
+    """The words: loops/templates/<loop>_receipt_<language>.txt, else those that come with Ratchet.
+
+    Raises:
+        FileNotFoundError: neither is there; the message names both.
+    """
+    own = settings.loops_dir / "templates" / f"{loop.loop}_receipt_{loop.receipts.templates}.txt"
+    ours = Path(words.__file__).with_name(f"receipt_{loop.receipts.templates}.txt")
+    for path in (own, ours):
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+    raise FileNotFoundError(f"no words for receipts: write {own} (or set receipts.templates: en)")
+
+
+def _mark(
+    settings: Settings, loop: Loop, person: str, day: date, state: str, channel: str | None
+) -> dict[str, Any] | None:
+    key = (loop.loop, person, day)
+    where = "where loop = ? and person = ? and period_start = ?"
+    with open_warehouse(settings, purpose=f"receipts of {loop.loop}") as wh, wh.transaction():
+        rows = wh.frame(f"select person, subject, body, message_id from ops.receipts_outbox {where}", key)  # noqa: S608
+        if rows.empty:
+            return None
+        wh.execute(f"update ops.receipts_outbox set state = ?, channel = ? {where}", (state, channel, *key))  # noqa: S608
+    return {str(name): value for name, value in rows.iloc[0].items()}
+
+
+def _answers(wh: Warehouse, loop: Loop, period: tuple[date, date]) -> pd.DataFrame:
+    """The newest version of each named answer of the period, with what became of it."""
+    return wh.frame(
+        "with ranked as (select f.*, row_number() over (partition by f.feedback_id order by f.received_at desc, "
+        "f.row_hash desc) as version_rank from raw.feedback as f where f.loop = ? and f.user_id is not null "
+        "and f.received_date between ? and ?) "
+        "select r.user_id, r.feedback_id, r.unit_id, r.channel, r.category, r.consent, r.received_at, "
+        "a.experiment_id, a.model_version, a.is_in_window from ranked as r left join marts.fct_feedback as a "
+        "on a.loop = r.loop and a.feedback_id = r.feedback_id where r.version_rank = 1 "
+        "order by r.user_id, r.received_at, r.feedback_id",
+        (loop.loop, *period),
+    )
+
+
+def _contribution(entries: list[Entry], row: dict[Any, Any]) -> Contribution:
+    in_window, experiment, version = row["is_in_window"], row["experiment_id"], row["model_version"]
+    placed = not pd.isna(in_window)
+    decided = None
+    if placed and bool(in_window) and isinstance(experiment, str) and experiment:
+        decided = next(
+            (e for e in reversed(entries) if e.kind == "rollout_decision" and e.payload["experiment_id"] == experiment),
+            None,
+        )  # fmt: skip
+    consent = row["consent"] if isinstance(row["consent"], str) else None
+    started = next(
+        (e for e in entries if e.kind == "rollout_started" and e.payload["experiment_id"] == experiment), None
+    )
+    use: words.Use = "unplaced" if not placed else "late" if not in_window else "watched"
+    told = None if not placed else int(version)
+    if decided is not None and started is not None:
+        use, told = "decided", int(started.payload["challenger_version"])
+    return Contribution(
+        received_on=pd.Timestamp(row["received_at"]).date(),
+        channel=str(row["channel"]),
+        category=row["category"] if isinstance(row["category"], str) else None,
+        use=use,
+        model_version=told,
+        decision=None if decided is None else decided.key,
+        may_train=None if consent is None else "use_for_training" in consent,
+    )
+
+
+def _may_contact(loop: Loop, own: pd.DataFrame) -> bool:
+    """What the person said last counts; of somebody who was never asked, what the loop file says."""
+    said = [text for text in own["consent"] if isinstance(text, str)]
+    return "contact" in said[-1].split("+") if said else loop.receipts.without_consent == "answer"
+
+
+def _trends(wh: Warehouse, loop: Loop, period: tuple[date, date]) -> dict[str, Trend]:
+    """By category, whether its share of answers changed from the period before to this one."""
+    length = timedelta(days=loop.receipts.period_days)
+    rows = wh.frame(
+        "select received_date, category, count(*) as n, count(distinct user_id) as people from raw.feedback "
+        "where loop = ? and received_date between ? and ? group by received_date, category",
+        (loop.loop, period[0] - length, period[1]),
+    )
+    rows["received_date"] = pd.to_datetime(rows["received_date"]).dt.date
+    totals: dict[date, int] = {}
+    for day, n in zip(rows["received_date"], rows["n"], strict=True):
+        totals[day] = totals.get(day, 0) + int(n)
+    found: dict[str, Trend] = {}
+    for category, own in rows.dropna(subset=["category"]).groupby("category", sort=True):
+        by_day = {day: (int(n), int(people)) for day, _, n, people in own.itertuples(index=False)}
+        days = {day: Day(int(total), *by_day.get(day, (0, 0))) for day, total in sorted(totals.items())}
+        before = [value for day, value in days.items() if day < period[0]]
+        after = [value for day, value in days.items() if day >= period[0]]
+        found[str(category)] = words.trend(before, after, loop.receipts.smallest_group)
+    return found
