@@ -22,6 +22,7 @@ from ratchet.certificate.judges import (
     look_record,
     loop_of,
 )
+from ratchet.feedback.forgetting import Flagged, retrain_after
 from ratchet.ledger.chain import Entry, canonical, plain
 from ratchet.ledger.state import LoopState, fold
 from ratchet.triggers.policy import TriggerFacts
@@ -169,6 +170,12 @@ def _look(known: _Loop, entry: Entry) -> dict[str, Any]:
 
 def _trigger(known: _Loop, entry: Entry) -> dict[str, Any]:
     data = entry.payload
+    if data.get("asked_by") == "forget":
+        before = fold(known.upto(entry))
+        busy = before.request is not None or before.rollout is not None
+        models = [Flagged(**model) for model in data["models"]]
+        asked = retrain_after(data["policy"], models, before.champion_version, is_busy=busy)
+        return {"action": asked.action, "reason": asked.reason}
     if "terms" not in data or "health" not in data:
         raise NotReplayable("it was recorded without its terms")
     health = known.named(data["health"], "health")

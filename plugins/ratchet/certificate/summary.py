@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ratchet.certificate import evidence
+from ratchet.certificate import credits, evidence
 from ratchet.certificate.contents import LOOKS
 from ratchet.certificate.evidence import Section, number
 from ratchet.ledger.chain import Entry
@@ -156,6 +156,7 @@ def _look(entries: Sequence[Entry], entry: Entry) -> list[Section]:
         evidence.admission(told),
         evidence.exposure(told),
         evidence.rest(told, known=SHOWN_APART),
+        credits.section(entries, entry),
         evidence.terms(offer),
         evidence.gates(evaluation_of(entries, entry)),
     ]

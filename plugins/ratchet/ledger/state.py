@@ -19,6 +19,7 @@ kinds of entry and what each does to the state:
 - `withdrawn`          a version may never serve again; its trial or holdback ends
 - `request_closed`     someone closed the open request by hand, with a reason
 - `approval`, `approval_asked`   answers to a decision, and who was asked (`ratchet.ledger.approvals`)
+- `forget_requested`, `forgotten`, `model_flagged`   somebody asked to be forgotten; what went, and who learned from it
 - `gate`, `health`, `drill`, `incident`, `incident_muted`, `notice`, `notice_sent`, `urgent_held`   change nothing here
 """
 
