@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 
+from ratchet.landing.people import person_key
 from ratchet.ledger.store import migrate
 from ratchet.loop import load_loops
 from ratchet.published import write_atomically
@@ -48,6 +49,7 @@ def prepare(settings: Settings, log: Callable[[str], None], *, with_airflow: boo
             _digest(settings, (("plugins/ratchet/warehouse", "ops.py"),)) + f" {settings.warehouse_name}",
             lambda: _warehouse(settings),
         ),
+        ("key for people's ids", "made", lambda: _person_key(settings)),
         ("model registry", lock, lambda: _registry(settings)),
         ("Airflow metadata", f"{lock} {settings.warehouse_slots}", lambda: prepare_database(settings)),
         (
@@ -68,6 +70,10 @@ def prepare(settings: Settings, log: Callable[[str], None], *, with_airflow: boo
 def _warehouse(settings: Settings) -> None:
     with open_warehouse(settings, purpose="setting up") as warehouse:
         ensure(warehouse)
+
+
+def _person_key(settings: Settings) -> None:
+    person_key(settings)
 
 
 def _registry(settings: Settings) -> None:

@@ -23,7 +23,7 @@ from ratchet.settings import Settings
 from ratchet.stages.forget_rows import contracts_with_people, ensure
 from ratchet.stages.records import ledger_of
 from ratchet.warehouse.connect import open_warehouse
-from ratchet.warehouse.protocol import Warehouse
+from ratchet.warehouse.protocol import Warehouse, WarehouseError
 
 Log = Callable[[str], None]
 #: Sends one receipt (person, subject, body, message_id); raises when it was not taken.
@@ -185,6 +185,9 @@ def _mark(
 
 def _answers(wh: Warehouse, loop: Loop, period: tuple[date, date]) -> pd.DataFrame:
     """The newest version of each named answer of the period, with what became of it."""
+    built = "select count(*) from information_schema.tables where table_schema = ? and table_name = ?"
+    if not wh.scalar(built, ("marts", "fct_feedback")):
+        raise WarehouseError("nothing was built yet: what became of an answer is not known (build_warehouse)")
     return wh.frame(
         "with ranked as (select f.*, row_number() over (partition by f.feedback_id order by f.received_at desc, "
         "f.row_hash desc) as version_rank from raw.feedback as f where f.loop = ? and f.user_id is not null "
