@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Part(BaseModel):
@@ -39,6 +39,14 @@ class ReceiptChannel(_Part):
     kind: Literal["smtp", "webhook"]
     connection: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
     to: str = ""
+
+    @model_validator(mode="after")
+    def _addressed(self) -> ReceiptChannel:
+        if (self.kind == "smtp") != bool(self.to):
+            raise ValueError("`to` is the mail address of kind smtp, and the other kind has none")
+        if self.to and ("@" not in self.to or any(c in self.to for c in "\r\n,; ")):
+            raise ValueError(f"to: {self.to!r} is no mail address")
+        return self
 
 
 class Receipts(_Part):

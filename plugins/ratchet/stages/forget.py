@@ -25,7 +25,7 @@ from ratchet.loop import Loop
 from ratchet.published import read
 from ratchet.settings import Settings
 from ratchet.stages import forget_rows, forget_snapshots
-from ratchet.stages.build import collect, judge_features, publish
+from ratchet.stages.build import collect, judge_features, publish, write_scope
 from ratchet.stages.dbt_environment import build, warehouse_for_dbt
 from ratchet.stages.pull import judge_days
 from ratchet.stages.records import ledger_of, state_of
@@ -154,13 +154,39 @@ class _Forgetting:
                 self._as_of, datetime.fromisoformat(max(max(d) for d in days.values())) + timedelta(1)
             )
             with warehouse_for_dbt(settings, ["build", "--selector", loop.loop]):
-                if _is_built(settings, loop) and collect(settings, loop, as_of, self._log) is not None:
+                if _is_built(settings, loop) and self._scope(as_of):
                     build(settings, loop)
                     judge_features(settings, loop, as_of, self._log)
                     publish(settings, loop, as_of, self._log)
         with open_warehouse(settings, purpose=f"forgetting people of {loop.loop}") as wh:
             for person in steps:
                 self._step(wh, person, "built", lambda: {"days": sum(map(len, days.values()))})
+
+    def _scope(self, as_of: datetime) -> bool:
+        """Write down what has to be built; False when nothing has to.
+
+        Dirty partitions reach what the rows that they still have are about. The rows that are gone were about
+        units whose dates have to be built anew as well.
+        """
+        settings, loop = self._settings, self._loop
+        taken = collect(settings, loop, as_of, self._log)
+        with open_warehouse(settings, purpose=f"forgetting people of {loop.loop}") as wh, wh.transaction():
+            rows = wh.frame(
+                "select distinct departure_date from marts.fct_predictions where loop = ? and unit_id in "
+                "(select name from ops.forgetting where loop = ? and kind = 'unit_id')",
+                (loop.loop, loop.loop),
+            )
+            days = [pd.Timestamp(day).date() for day in rows["departure_date"]]
+            if taken is None and days:
+                write_scope(wh, loop, dict.fromkeys(days, False), as_of)
+            for day in days if taken is not None else []:
+                wh.execute(
+                    "insert into ops.build_scope (loop, departure_date, as_of, includes_features) "
+                    "select loop, ?, max(as_of), false from ops.build_scope where loop = ? group by loop "
+                    "on conflict do nothing",
+                    (day, loop.loop),
+                )
+        return taken is not None or bool(days)
 
     def _erase(self, people: list[str]) -> None:
         """The keys of the person's rows are the last that names them; then the bytes go."""
