@@ -127,12 +127,16 @@ def make_enricher(terms: Feedback, model: dict[str, Any] | None) -> Enricher:
     labellers = Labellers(terms.taxonomy)
     label_model, classifier = uninformed(len(labellers.names), len(labellers.categories)), None
     if model is not None:
-        if tuple(model["functions"]) != labellers.names or tuple(model["prior"]) != labellers.categories:
+        kinds = tuple(model["classifier"]["categories"])
+        if set(model["functions"]) != set(labellers.names) or kinds != labellers.categories:
             raise ValueError(
                 f"the text model knows taxonomy {model['rubric_version']}, the loop file declares "
                 f"{terms.taxonomy.version} with other categories or languages: fit it again (`ratchet feedback fit`)"
             )
-        label_model = LabelModel(tuple(model["functions"].values()), tuple(model["prior"].values()))
+        label_model = LabelModel(
+            tuple(model["functions"][name] for name in labellers.names),
+            tuple(model["prior"][name] for name in labellers.categories),
+        )
         classifier = Classifier.read(model["classifier"])
     version = _digest(
         {

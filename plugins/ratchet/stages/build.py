@@ -13,6 +13,7 @@ from ratchet.published import read as read_summary
 from ratchet.quality.gates import gate_features
 from ratchet.settings import Settings
 from ratchet.stages.dbt_environment import run_dbt
+from ratchet.stages.enriching import enrich_landed
 from ratchet.stages.publishing import build_as_of, publish, publish_partitions
 from ratchet.stages.reach import buildable
 from ratchet.stages.records import record_gate
@@ -36,6 +37,7 @@ def collect(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
         warehouse.transaction(),
         warehouse.lock(f"build:{name}"),
     ):
+        enrich_landed(warehouse, settings, loop, log)
         warehouse.execute(
             "insert into ops.building_partitions select loop, source, received_date from ops.dirty_partitions d "
             "where loop = ? and exists (select 1 from ops.partition_gates g where g.loop = d.loop "

@@ -64,6 +64,16 @@ _TABLES = {
         loop varchar not null, source varchar not null,
         received_at timestamp not null, as_of timestamp not null,
         primary key (loop, source)""",
+    "ops.enrichment_versions": """
+        loop varchar not null, enrichment_version varchar not null, rubric_version varchar not null,
+        is_current boolean not null,
+        primary key (loop, enrichment_version)""",
+    "ops.feedback_enrichment": """
+        loop varchar not null, feedback_id varchar not null, row_hash varchar not null, received_date date not null,
+        thread_key varchar not null, language varchar not null, sentiment double precision, category varchar not null,
+        confidence double precision not null, source varchar not null, duplicate_key varchar not null,
+        rubric_version varchar not null, enrichment_version varchar not null,
+        primary key (loop, feedback_id, row_hash, enrichment_version)""",
     "raw.quarantine": """
         loop varchar not null, source varchar not null, received_date date not null,
         source_file varchar not null, source_line integer not null,
