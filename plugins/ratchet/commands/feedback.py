@@ -1,0 +1,72 @@
+"""`ratchet feedback`: fit the text model of a loop, enrich what has landed, take exports of other tools in."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ratchet.loop import load_loop
+from ratchet.published import write_atomically
+from ratchet.settings import load_settings
+
+app = typer.Typer(
+    no_args_is_help=True, help="What users wrote: the text model, enrichment, exports of other tools."
+)
+
+
+@app.command("fit")
+def fit(
+    loop_name: Annotated[str, typer.Argument(metavar="LOOP", help="A loop with a feedback.taxonomy.")],
+    simulated: Annotated[int, typer.Option(help="Add so many simulated texts in four languages.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the simulated texts and of the fit.")] = 1,
+) -> None:
+    """Fit the text model on texts without labels; write it beside the loop file and print its hash.
+
+    Nothing changes until the loop file names the hash: then everything is enriched anew, as another version.
+    """
+    from ratchet.replay.complaints import SAID, topic_texts
+    from ratchet.stages.enriching import fit_model
+
+    settings = load_settings()
+    loop = load_loop(settings.loops_dir / f"{loop_name}.yml")
+    texts = [text for text, _, _ in topic_texts(SAID, simulated, seed)]
+    model, digest = fit_model(settings, loop, texts, seed, typer.echo)
+    path = settings.loops_dir / f"{loop_name}.feedback.json"
+    write_atomically(path, (json.dumps(model, indent=None, sort_keys=True) + "\n").encode())
+    typer.echo(f"{path}: {model['about']}")
+    typer.echo(f"in {loop_name}.yml: feedback: model: {{file: {path.name}, sha256: {digest}}}")
+
+
+@app.command("enrich")
+def enrich_now(
+    loop_name: Annotated[str, typer.Argument(metavar="LOOP")],
+) -> None:
+    """Enrich the texts that have landed and that the current version has not seen."""
+    from ratchet.stages.enriching import enrich
+
+    settings = load_settings()
+    found = enrich(settings, load_loop(settings.loops_dir / f"{loop_name}.yml"), typer.echo)
+    typer.echo(json.dumps(found))
+
+
+@app.command("import")
+def import_export(
+    kind: Annotated[str, typer.Argument(help="zendesk (JSON of tickets) or reviews (CSV of an app store).")],
+    path: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The export.")],
+    loop_name: Annotated[str, typer.Option("--loop", help="Whose feedback it is.")],
+    received: Annotated[str, typer.Option(help="The day that it counts as received (UTC), YYYY-MM-DD.")],
+) -> None:
+    """Turn an export of another tool into files of the landing contract, one a received day.
+
+    A row that names no prediction is left out and counted. Running it again writes the same files.
+    """
+    from ratchet.stages.exports import import_feedback
+
+    settings = load_settings()
+    loop = load_loop(settings.loops_dir / f"{loop_name}.yml")
+    report = import_feedback(settings, loop, kind, path, date.fromisoformat(received))
+    typer.echo(json.dumps(report))
