@@ -30,6 +30,7 @@ from ratchet.settings import Settings, load_settings
 from ratchet.stages.forget import NobodyNamed, forget
 from ratchet.stages.records import ledger_of
 from ratchet.stages.snapshots import SnapshotChanged, read_snapshot, snapshots, write_snapshot
+from ratchet.stages.trace import NothingToTrace, trace_feedback, trace_model
 from ratchet.warehouse.connect import open_warehouse
 
 USER = "Quibble.Xanthippe@planted.example"
@@ -319,6 +320,20 @@ def test_training_leaves_their_units_out_and_says_so(
         ]
     assert found_in(settings), "the search would see nothing"
 
+    known = trace_feedback(settings, loop, "planted-answer-2")
+    assert known["fact"]["model_version"] == 1 and known["fact"]["is_in_window"] is True
+    assert known["snapshots"] == [] and known["models"] == []
+    early = trace_feedback(settings, loop, "planted-answer-1")
+    assert [held["snapshot"] for held in early["snapshots"]] == [old["id"]]
+    assert early["snapshots"][0]["was_known"] is False, "it came after the snapshot was taken"
+    back = trace_model(settings, loop, 1)
+    assert back["snapshot"]["rows"] == len(frame) and back["feedback"]["answers"] == 0
+    assert [one["kind"] for one in back["decisions"]] == ["bootstrap"] and back["served"]["units"] > 1000
+    with pytest.raises(NothingToTrace, match="never landed"):
+        trace_feedback(settings, loop, "nobody-said-this")
+    with pytest.raises(NothingToTrace, match="versions with one: 1"):
+        trace_model(settings, loop, 99)
+
     monkeypatch.setenv("RATCHET_HOME", str(settings.home))
     told = CliRunner().invoke(app, ["forget", USER, "--yes", "--json"])
     assert told.exit_code == 0, told.output
@@ -343,6 +358,12 @@ def test_training_leaves_their_units_out_and_says_so(
     assert again["rows"] == len(frame) - 1 and again["tombstones"]["count"] == 2
     flagged = [e for e in ledger_of(settings).entries("flights") if e.kind == "model_flagged"]
     assert [e.payload["version"] for e in flagged] == [1]
+    with pytest.raises(NothingToTrace, match="asked to be forgotten"):
+        trace_feedback(settings, loop, "planted-answer-1")
+    assert trace_model(settings, loop, 1)["snapshot"]["is_gone"] is True
+    for words in (["trace", "feedback", "other-3"], ["trace", "model", "1"]):
+        shown = CliRunner().invoke(app, words)
+        assert shown.exit_code == 0, shown.output
     assert ledger_of(settings).verify().problem is None
 
 
