@@ -22,6 +22,7 @@ from ratchet.commands import (
     feedback,
     incident,
     ledger,
+    monitor,
     quarantine,
     receipts,
     snapshot,
@@ -54,6 +55,7 @@ app.add_typer(feedback.app, name="feedback")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(drill.app, name="drill")
 app.add_typer(incident.app, name="incident")
+app.add_typer(monitor.app, name="monitor")
 app.add_typer(receipts.app, name="receipts")
 app.add_typer(trace.app, name="trace")
 app.add_typer(triggers.app, name="triggers")

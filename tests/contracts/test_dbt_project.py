@@ -138,6 +138,7 @@ def test_each_incremental_model_has_its_grain_tested() -> None:
         "mon_partition_rows",
         "mon_rows_unplaced",
         "mon_feature_sample",
+        "mon_labelled_sample",
         "exp_exposure_daily",
         "int_feeds_landed",
         "int_departures_reached",
@@ -219,7 +220,7 @@ def test_book_keeping_tables_are_as_documented() -> None:
 
 def test_each_exposure_is_a_dag_of_a_loop() -> None:
     exposures = _yaml(MODELS / "exposures.yml")["exposures"]
-    assert len(exposures) == 5
+    assert len(exposures) == 6
     for exposure in exposures:
         loop, stage = exposure["name"].split("__")
         assert (ROOT / "loops" / f"{loop}.yml").is_file(), exposure["name"]

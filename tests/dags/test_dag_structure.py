@@ -25,6 +25,7 @@ STAGES = {
     "run_rollout": ["decide_rollout", "apply_rollout"],
     "drill_gates": ["drill_gates"],
     "drill_rollback": ["drill_rollback"],
+    "measure_staleness": ["measure_staleness"],
     "run_experiment": ["run_experiment"],
     "forget_users": ["forget_users"],
     "answer_feedback": ["write_receipts"],
@@ -109,6 +110,7 @@ def test_no_timetable_makes_runs_for_today(dags: dict[str, Any]) -> None:
     timed = [d for d in dags.values() if d.timetable.can_be_scheduled and not d.timetable.asset_condition]
     assert {dag.dag_id.partition("__")[2] for dag in timed} == {
         "ingest_events", "score_batch", "drill_gates", "drill_rollback", "watch_incidents",
+        "measure_staleness",
         "forget_users", "answer_feedback",
     }  # fmt: skip
     for dag in timed:

@@ -112,6 +112,24 @@ def measure_health(loop_name: str) -> dict[str, Any]:
 
 
 @task
+def measure_staleness(loop_name: str) -> dict[str, Any]:
+    """Score former champions on recent days again; fail when one is there and can't be loaded or scored."""
+    from ratchet.stages.staleness import NothingToScore
+    from ratchet.stages.staleness import measure_staleness as stage
+
+    context, loop = get_current_context(), loop_named(loop_name)
+    given = context["params"].get("as_of")
+    as_of = windows.as_of(context) if given else windows.window_of(context, loop).as_of
+    try:
+        measured = stage(load_settings(), loop, as_of, _log.info)
+    except NothingToScore as nothing:
+        raise AirflowSkipException(str(nothing)) from None
+    if measured["refused"]:
+        raise AirflowFailException("; ".join(measured["refused"]))
+    return measured
+
+
+@task
 def judge_incidents(loop_name: str) -> dict[str, Any]:
     """Open, update and close incidents."""
     from ratchet.stages.incidents import judge

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ratchet.experiment.paired import ratio_estimate
-from ratchet.monitoring import feeds, operations, users
+from ratchet.monitoring import feeds, operations, staleness, users
 from ratchet.monitoring.classifier import Multivariate, tell_apart
 from ratchet.monitoring.conditions import Condition, condition
 from ratchet.monitoring.detectors import detect
@@ -32,7 +31,6 @@ from ratchet.monitoring.quality import (
     reliability,
     rolling,
     score_days,
-    told,
 )
 
 if TYPE_CHECKING:
@@ -63,6 +61,7 @@ class Facts:
     staleness: pd.DataFrame
     runs: Sequence[Mapping[str, Any]] = ()
     versions: frozenset[int] = frozenset()
+    withdrawn: frozenset[int] = frozenset()
     lock: tuple[str | None, str | None] = (None, None)
     skew: str | None = None
 
@@ -241,7 +240,8 @@ def _quality(
         "windows": windows,
         "by_cohort": slices,
         "reliability": reliability(scores, days, terms.error),
-        "staleness": staleness(facts.staleness),
+        "staleness": staleness.curve(facts.staleness, facts.withdrawn),
+        "staleness_by_age": staleness.by_age(facts.staleness, facts.withdrawn),
         "concept_drift": suspicion,
         "detectors": detectors,
     }
@@ -314,23 +314,6 @@ def _quality_conditions(
                 )
             )  # fmt: skip
     return found
-
-
-def staleness(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Log loss by version and age in weeks, from ops.staleness_daily."""
-    if rows.empty:
-        return []
-    dates, trained = (pd.to_datetime(rows[c]) for c in ("departure_date", "trained_until"))
-    aged = rows.assign(week=((dates - trained).dt.days // 7).astype(int))
-    return [
-        {
-            "model_version": int(str(version)),
-            "age_days": int(str(week)) * 7,
-            "n_labelled": int(part["n_labelled"].sum()),
-            "log_loss": told(ratio_estimate(part["sum_log_loss"], part["n_labelled"].astype(float)), ERROR),
-        }
-        for (version, week), part in aged.groupby(["model_version", "week"], sort=True)
-    ]
 
 
 def _users(loop: Loop, facts: Facts, as_of: datetime) -> tuple[dict[str, Any], list[Condition]]:

@@ -194,13 +194,17 @@ def _staleness(found: Mapping[str, Any], k: int) -> Panel:
     plot = plots.forest(
         "Log loss by age",
         [
-            (f"v{r.get('model_version')}, {r.get('age_days')} d", r["log_loss"].get("value"), r["log_loss"].get("low"),
-             r["log_loss"].get("high"), "main", "")
+            (_aged(r), r["log_loss"].get("value"), r["log_loss"].get("low"), r["log_loss"].get("high"), "main", "")
             for r in sorted(rows, key=lambda one: int(one.get("age_days") or 0))
         ],
         zero=None, note="Each former champion scored on the same new days: what waiting costs.",
     )  # fmt: skip
     return Panel("Quality against the model's age", is_half=True, plots=(plot,))
+
+
+def _aged(row: Mapping[str, Any]) -> str:
+    withdrawn = ", withdrawn" if row.get("is_withdrawn") else ""
+    return f"v{row.get('model_version')}, {row.get('age_days')} d{withdrawn}"
 
 
 def _detectors(found: Mapping[str, Any]) -> Panel:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ratchet.ledger.chain import Entry
+from ratchet.ledger.state import fold
 from ratchet.loop import Loop
 from ratchet.monitoring.conditions import Condition
 from ratchet.monitoring.health import Health
@@ -97,6 +98,7 @@ def read_facts(
         **frames,
         runs=tuple(run_of(e) for e in entries if e.kind == "training" and e.as_of <= as_of.isoformat()),
         versions=frozenset(_versions(entries)),
+        withdrawn=frozenset(fold(entries).withdrawn_versions),
         lock=(environment(settings.root)["lock_sha256"], _lock_before(entries, as_of)),
         skew=skew,
     )
