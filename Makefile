@@ -17,7 +17,7 @@ export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
 # Importing Airflow writes its configuration file: under var/ with everything else.
 export AIRFLOW_HOME := $(CURDIR)/var/airflow
 
-.PHONY: bench-data bench-judge bench-monitor help setup demo demo-smoke trials clean-demo up mlflow status docs test test-faults lint format lock
+.PHONY: bench-data bench-feedback feedback-api bench-judge bench-monitor help setup demo demo-smoke trials clean-demo up mlflow status docs test test-faults lint format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ up: setup ## the Airflow UI on the state that the demo left
 mlflow: setup ## the MLflow UI on the state that the demo left
 	@$(BIN)/ratchet mlflow
 
+feedback-api: setup ## take feedback over HTTP on port 8090 (PORT=)
+	@$(BIN)/ratchet feedback serve --port $(or $(PORT),8090)
+
 status: setup ## what serves, what is on trial, what is waiting
 	@$(BIN)/ratchet status
 
@@ -76,6 +79,10 @@ bench-judge: $(VENV)/.installed ## the decision tables by simulation, the naive 
 bench-monitor: $(VENV)/.installed ## monitoring beside Evidently and NannyML, false alarms, planted incidents (RUNS=, SCALE=, DOCS=1)
 	@mkdir -p var/airflow
 	@$(BIN)/python -m benchmarks.monitor --runs $(or $(RUNS),30) $(if $(filter-out 0,$(SCALE)),--scale $(SCALE)) $(if $(DOCS),--write-docs)
+
+bench-feedback: $(VENV)/.installed ## redaction, categories and speed on simulated texts in four languages (DOCS=1)
+	@mkdir -p var/airflow
+	@$(BIN)/python -m benchmarks.feedback $(if $(DOCS),--write-docs)
 
 lint: $(VENV)/.installed ## ruff, mypy, import rules, SQL style
 	@mkdir -p var/airflow

@@ -26,6 +26,7 @@ VARIABLES = {
     "RATCHET_THREADS": "threads of a model fit (default: 2)",
     "RATCHET_SENSOR_POLL_SECONDS": "how often a deferred sensor looks again (default: 2)",
     "RATCHET_PERSON_KEY": "the secret under which people's ids are hashed (default: a file made under <home>)",
+    "RATCHET_FEEDBACK_KEY": "what the feedback endpoint wants as bearer token, a secret (default: it asks for none)",
     "RATCHET_CONNECTION_": "and a name in capitals: the URL of that connection of a loop file (a secret)",
 }
 
@@ -110,6 +111,8 @@ class Settings:
     #: Addresses for a browser, http(s); empty: no link.
     mlflow_ui: str = ""
     dbt_docs: str = ""
+    #: Bearer token of the feedback endpoint; empty: anybody who reaches it may write.
+    feedback_key: str = field(default="", repr=False)
     #: Of Postgres, with its password; empty on DuckDB.
     warehouse_url: str = field(default="", repr=False)
 
@@ -244,6 +247,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
         warehouse_url=warehouse_url,
         connections=_connections(env),
         person_key=env.get("RATCHET_PERSON_KEY", "").strip(),
+        feedback_key=env.get("RATCHET_FEEDBACK_KEY", "").strip(),
     )
 
 

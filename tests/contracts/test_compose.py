@@ -26,10 +26,10 @@ AIRFLOW_SERVICES = {
     "airflow-init", "airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer",
     "airflow-worker",
 }  # fmt: skip
-SERVICES = AIRFLOW_SERVICES | {"postgres", "redis", "mlflow"}
+SERVICES = AIRFLOW_SERVICES | {"postgres", "redis", "mlflow", "feedback-api"}
 SECRETS = {
     "POSTGRES_PASSWORD", "REDIS_PASSWORD", "AIRFLOW_FERNET_KEY", "AIRFLOW_API_SECRET_KEY",
-    "AIRFLOW_JWT_SECRET",
+    "AIRFLOW_JWT_SECRET", "RATCHET_FEEDBACK_KEY",
 }  # fmt: skip
 SILENT = {
     "DO_NOT_TRACK": "1",
@@ -112,7 +112,7 @@ def test_the_specification_refuses_a_planted_mistake(
 def test_every_part_of_airflow_runs_from_one_image_with_one_environment(compose) -> None:
     services = compose["services"]
     assert set(services) == SERVICES
-    python = AIRFLOW_SERVICES | {"mlflow"}
+    python = AIRFLOW_SERVICES | {"mlflow", "feedback-api"}
     assert len({services[name]["image"] for name in python}) == 1
     assert all(services[name]["build"] == {"context": "."} for name in python)
     first = services["airflow-init"]["environment"]
@@ -144,7 +144,7 @@ def test_volumes_and_configs_that_services_name_are_declared(compose) -> None:
 
 def test_pages_are_published_on_the_loopback_address_unless_told_otherwise(compose) -> None:
     published = [port for service in compose["services"].values() for port in service.get("ports", [])]
-    assert len(published) == 2
+    assert len(published) == 3
     assert all(port.startswith("${BIND_ADDRESS:-127.0.0.1}:") for port in published)
     assert not any("ports" in compose["services"][name] for name in ("postgres", "redis"))
 

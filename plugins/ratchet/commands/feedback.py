@@ -53,6 +53,29 @@ def enrich_now(
     typer.echo(json.dumps(found))
 
 
+@app.command("serve")
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535)] = 8090,
+    per_second: Annotated[float, typer.Option(min=0.01, help="Requests of one client, on average.")] = 10.0,
+    burst: Annotated[int, typer.Option(min=1, help="Requests of one client at once.")] = 50,
+    rotate_seconds: Annotated[float, typer.Option(min=0.1, help="How long a file stays open.")] = 60.0,
+) -> None:
+    """Take feedback over HTTP into the landing folder: POST /v1/loops/LOOP/feedback (docs/feedback.md)."""
+    import uvicorn
+
+    from ratchet.capture.api import make_app
+    from ratchet.loop import load_loops
+
+    settings = load_settings()
+    loops = tuple(load_loops(settings.loops_dir))
+    app_ = make_app(settings, loops, per_second, burst, rotate_seconds=rotate_seconds)
+    # An access log would keep who wrote when from where.
+    uvicorn.run(
+        app_, host=host, port=port, access_log=False, log_level="warning", timeout_graceful_shutdown=10
+    )
+
+
 @app.command("import")
 def import_export(
     kind: Annotated[str, typer.Argument(help="zendesk (JSON of tickets) or reviews (CSV of an app store).")],
