@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,17 @@ import pytest
 from tests.integration.small_world import LAST, SmallWorld
 from typer.testing import CliRunner
 
+from ratchet.certificate.replay import replay
 from ratchet.cli import app
+from ratchet.feedback.forgetting import Flagged
 from ratchet.landing.contract import load_contract
 from ratchet.landing.land import land_range
 from ratchet.landing.people import PersonKeyError, person_key
+from ratchet.ledger.state import fold
 from ratchet.ledger.store import migrate
 from ratchet.loop import Loop
 from ratchet.settings import Settings, load_settings
-from ratchet.stages.forget import NobodyNamed, forget
+from ratchet.stages.forget import NobodyNamed, _Forgetting, forget
 from ratchet.stages.records import ledger_of
 from ratchet.stages.snapshots import SnapshotChanged, read_snapshot, snapshots, write_snapshot
 from ratchet.stages.trace import NothingToTrace, trace_feedback, trace_model
@@ -365,6 +369,27 @@ def test_training_leaves_their_units_out_and_says_so(
         shown = CliRunner().invoke(app, words)
         assert shown.exit_code == 0, shown.output
     assert ledger_of(settings).verify().problem is None
+
+
+def test_a_retrain_is_asked_for_once_where_the_loop_file_wants_it_and_judged_again_alike(
+    world: SmallWorld,
+) -> None:
+    policy = world.loop.policy
+    forgetting = policy.privacy.forget.model_copy(update={"models": "retrain_now"})
+    privacy = policy.privacy.model_copy(update={"forget": forgetting})
+    loop = world.loop.model_copy(update={"policy": policy.model_copy(update={"privacy": privacy})})
+    asked = _Forgetting(world.settings, loop, quiet, "test")
+    assert asked._retrain("u_0", [Flagged(9, 3)]) is None, "version 9 does not serve"
+    key = asked._retrain("u_1", [Flagged(1, 3)])
+    assert key == "trigger:forget:u_1" and asked._retrain("u_1", [Flagged(1, 3)]) == key
+    assert asked._retrain("u_2", [Flagged(1, 3)]) is None, "one request is open"
+    entries = ledger_of(world.settings).entries("flights")
+    request = fold(entries).request
+    assert request is not None and request.key == key
+    again = [one for one in replay(entries) if one.entry.kind == "trigger"]
+    assert [one.outcome for one in again] == ["equal"]
+    forged = [replace(e, payload={**e.payload, "models": []}) if e.kind == "trigger" else e for e in entries]
+    assert [one.outcome for one in replay(forged) if one.entry.kind == "trigger"] == ["different"]
 
 
 def test_the_contract_refuses_a_person_that_is_a_key(tmp_path: Path) -> None:

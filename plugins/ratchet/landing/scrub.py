@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def lines_about(file: DeliveredFile, people: People, plain: frozenset[str] = fro
         UnreadableFile: the file as a whole can't be read.
     """
     found: list[int] = []
-    marks = [text.encode() for text in plain]
+    marks = _marks(plain)
     without = frozenset(people.contract.names)
     with file.open() as stream:
         for chunk in read_chunks(stream, file.name, people.contract, without=without):
@@ -148,8 +149,13 @@ def says(file: DeliveredFile, contract: SourceContract, plain: frozenset[str]) -
     )
 
 
+def _marks(plain: frozenset[str]) -> list[bytes]:
+    """The ids as bytes: as they are, and as JSON escapes them."""
+    return [form.encode() for text in plain if text for form in {text, json.dumps(text)[1:-1]}]
+
+
 def _says(path: Path, plain: frozenset[str]) -> bool:
-    marks = [text.encode() for text in plain if text]
+    marks = _marks(plain)
     if not marks:
         return False
     longest, carry = max(map(len, marks)), b""

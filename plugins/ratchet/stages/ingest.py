@@ -49,6 +49,8 @@ def land(
         counts["landed"] += file.rows_landed
         counts["quarantined"] += file.rows_quarantined
         counts["duplicate"] += file.rows_duplicate
+        if file.rows_forgotten:
+            counts["forgotten"] = counts.get("forgotten", 0) + file.rows_forgotten
     return {
         "start": start.isoformat(),
         "end": end.isoformat(),

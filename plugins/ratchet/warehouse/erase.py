@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ def _copied(settings: Settings) -> int:
         _remove(fresh)
         raise
     connection.close()
+    shutil.copymode(path, fresh)
     with fresh.open("rb") as handle:
         os.fsync(handle.fileno())
     fresh.replace(path)
