@@ -58,7 +58,7 @@ def put(wh: Warehouse, source: str, frame: pd.DataFrame) -> None:
 
 def deliver(wh: Warehouse, source: str, day: date, rows: int) -> None:
     wh.execute(
-        "insert into ops.landings values ('flights', ?, ?, 'a.jsonl', 'x', ?, ?, 0, 0) on conflict do nothing",
+        "insert into ops.landings values ('flights', ?, ?, 'a.jsonl', 'x', ?, ?, 0, 0, 0) on conflict do nothing",
         (source, day, rows, rows),
     )
 

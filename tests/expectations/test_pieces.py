@@ -70,7 +70,7 @@ def put(wh: Warehouse, source: str, frame: pd.DataFrame) -> None:
     )
     wh.append(f"raw.{source}", rows)
     wh.execute(
-        "insert into ops.landings values ('flights', ?, ?, 'a', 'x', ?, ?, 0, 0)",
+        "insert into ops.landings values ('flights', ?, ?, 'a', 'x', ?, ?, 0, 0, 0)",
         (source, day, len(frame), len(frame)),
     )
 

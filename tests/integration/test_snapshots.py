@@ -45,7 +45,7 @@ def ratchet(world: SmallWorld, monkeypatch: pytest.MonkeyPatch, *arguments: str)
 def test_a_manifest_says_where_its_rows_came_from(world: SmallWorld) -> None:
     manifest = take(world)
     assert manifest["rows"] > 8000
-    assert manifest["query"]["sql"].count("?") == len(manifest["query"]["parameters"]) == 4
+    assert manifest["query"]["sql"].count("?") == len(manifest["query"]["parameters"]) == 5
     for key in ("invocation_id", "manifest_sha256", "models_sha256"):
         assert manifest["dbt"][key], key
     partitions = read_partitions(world.settings, world.loop, manifest)
