@@ -153,6 +153,30 @@ def test_a_receipt_is_written_once_and_mailed_once_to_who_wants_it(
     assert CliRunner().invoke(app, ["receipts", "show", "nobody"]).exit_code == 1
 
 
+def test_what_words_were_understood_as_today_counts_before_what_was_ticked(
+    world: tuple[Settings, Loop],
+) -> None:
+    settings, loop = world
+    with open_warehouse(settings, purpose="test") as wh:
+        for version, category, is_current in (("1", "app_problem", False), ("2", "price", True)):
+            wh.execute(
+                "insert into ops.enrichment_versions values ('flights', ?, '1', ?)", (version, is_current)
+            )
+            wh.execute(
+                "insert into ops.feedback_enrichment (loop, feedback_id, row_hash, received_date, thread_key, "
+                "language, category, confidence, source, duplicate_key, rubric_version, enrichment_version) select loop, "
+                "feedback_id, row_hash, received_date, 't', 'en', ?, 0.9, 'words', 'd', '1', ? from raw.feedback "
+                "where feedback_id = 'f2'",
+                (category, version),
+            )
+    write(settings, loop, AS_OF, quiet)
+    assert "1 about the price" in receipts_of(settings, loop, "bert")[1][0]["body"]
+    assert "1 about a warning that did not come true" in receipts_of(settings, loop, "cara")[1][0]["body"]
+    # It goes with its writer.
+    done = forget(settings, loop, ["bert"], quiet)[0]["removed"]
+    assert done["ops.feedback_enrichment"] == 2 and done["raw.feedback"] == 1
+
+
 def test_a_run_that_died_while_it_sent_sends_the_same_message_again_and_one_that_failed_too(
     world: tuple[Settings, Loop], posted: list[dict[str, Any]]
 ) -> None:

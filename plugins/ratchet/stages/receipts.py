@@ -28,6 +28,14 @@ from ratchet.warehouse.protocol import Warehouse, WarehouseError
 Log = Callable[[str], None]
 #: Sends one receipt (person, subject, body, message_id); raises when it was not taken.
 Deliver = Callable[[ReceiptChannel, dict[str, Any]], None]
+#: The category of an answer: what its words were understood as today, else what its sender ticked.
+_UNDERSTOOD = (
+    "left join (select x.loop, x.feedback_id, x.row_hash, max(x.category) as category "
+    "from ops.feedback_enrichment as x inner join ops.enrichment_versions as v on v.loop = x.loop "
+    "and v.enrichment_version = x.enrichment_version and v.is_current "
+    "where x.category not in ('unsure', 'unknown') group by x.loop, x.feedback_id, x.row_hash) as e "
+    "on e.loop = f.loop and e.feedback_id = f.feedback_id and e.row_hash = f.row_hash "
+)
 TITLES = {
     "false_reassurance": "a delay that we did not warn you of",
     "false_alarm": "a warning that did not come true",
@@ -64,6 +72,9 @@ def write(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str
     if period is None:
         return {"written": 0, "known": 0, "period": None}
     template = template_of(settings, loop)
+    taxonomy = loop.feedback.taxonomy
+    own_titles = {} if taxonomy is None else {name: c.title for name, c in taxonomy.categories.items()}
+    titles = {name: f'"{title}"' for name, title in own_titles.items()} | TITLES
     entries = ledger_of(settings).entries(loop.loop)
     with open_warehouse(settings, purpose=f"receipts of {loop.loop}") as wh:
         key_of(settings, wh, ensure(settings, loop, wh).values())
@@ -84,7 +95,7 @@ def write(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str
                 receipt = words.write(
                     template, loop.receipts.templates, goal=loop.goal, period=period,
                     contributions=[_contribution(entries, row) for row in own.to_dict("records")],
-                    titles=TITLES, trends=trends,
+                    titles=titles, trends=trends,
                 )  # fmt: skip
                 may_contact = _may_contact(loop, own)
                 wh.execute(
@@ -189,10 +200,12 @@ def _answers(wh: Warehouse, loop: Loop, period: tuple[date, date]) -> pd.DataFra
     if not wh.scalar(built, ("marts", "fct_feedback")):
         raise WarehouseError("nothing was built yet: what became of an answer is not known (build_warehouse)")
     return wh.frame(
-        "with ranked as (select f.*, row_number() over (partition by f.feedback_id order by f.received_at desc, "
-        "f.row_hash desc) as version_rank from raw.feedback as f where f.loop = ? and f.user_id is not null "
-        "and f.received_date between ? and ?) "
-        "select r.user_id, r.feedback_id, r.unit_id, r.channel, r.category, r.consent, r.received_at, "
+        "with ranked as (select f.*, coalesce(e.category, f.category) as understood, "  # noqa: S608
+        "row_number() over (partition by f.feedback_id order by f.received_at desc, "
+        "f.row_hash desc) as version_rank from raw.feedback as f "
+        + _UNDERSTOOD
+        + "where f.loop = ? and f.user_id is not null and f.received_date between ? and ?) "
+        "select r.user_id, r.feedback_id, r.unit_id, r.channel, r.understood as category, r.consent, r.received_at, "
         "a.experiment_id, a.model_version, a.is_in_window from ranked as r left join marts.fct_feedback as a "
         "on a.loop = r.loop and a.feedback_id = r.feedback_id where r.version_rank = 1 "
         "order by r.user_id, r.received_at, r.feedback_id",
@@ -238,8 +251,10 @@ def _trends(wh: Warehouse, loop: Loop, period: tuple[date, date]) -> dict[str, T
     """By category, whether its share of answers changed from the period before to this one."""
     length = timedelta(days=loop.receipts.period_days)
     rows = wh.frame(
-        "select received_date, category, count(*) as n, count(distinct user_id) as people from raw.feedback "
-        "where loop = ? and received_date between ? and ? group by received_date, category",
+        "select f.received_date, coalesce(e.category, f.category) as category, count(*) as n, "  # noqa: S608
+        "count(distinct f.user_id) as people from raw.feedback as f "
+        + _UNDERSTOOD
+        + "where f.loop = ? and f.received_date between ? and ? group by 1, 2",
         (loop.loop, period[0] - length, period[1]),
     )
     rows["received_date"] = pd.to_datetime(rows["received_date"]).dt.date
