@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ratchet.monitoring.inputs import FeatureShift, judge_inputs, table_of
 from ratchet.monitoring.operations import judge_runs, judge_serving
 from ratchet.monitoring.profile import PROFILE_COLUMNS, feature_profiles, reference_bins
 from ratchet.monitoring.quality import by_cohort
+from ratchet.monitoring.stale import judge_stale
 from ratchet.settings import load_settings
 from ratchet.training.encode import feature_matrix
 
@@ -302,6 +304,25 @@ def planted(loop: Loop) -> Rows:
         }
         return "freshness:weather" in wrong and not any("schedule" in name for name in wrong)
 
+    # From day 40 on yesterday's rows come again: under their own times, and under today's.
+    ages = {
+        kind: pd.DataFrame(
+            [
+                ("weather", d, 72, rng.normal(0.6, 0.1) + (24 if i >= 40 and kind == "old" else 0),
+                 72 if i >= 40 and kind == "repeated" else int(rng.integers(0, 4)))
+                for i, d in enumerate(days)
+            ]
+            + [("outcomes", d, 900, rng.normal(0.5, 0.1), None) for d in days],
+            columns=["source", "received_date", "n_rows", "median_age_hours", "n_repeated"],
+        )
+        for kind in ("old", "repeated")
+    }  # fmt: skip
+
+    def stale(kind: str, i: int) -> bool:
+        as_of = datetime.combine(days[i] + timedelta(days=1), datetime.min.time())
+        found = judge_stale(levels, ages[kind], as_of)
+        return {c["name"] for c in found if c["state"] == "alert"} == {"stale:weather"}
+
     serving = [
         {"date": d.isoformat(), "latency_p95": rng.normal(80, 4) * (2 if i >= 40 else 1), "latency_p50": 30.0,
          "error_rate": 0.01, "volume": 900, "served_versions": [1]}
@@ -336,6 +357,20 @@ def planted(loop: Loop) -> Rows:
 
     return [
         Figure("planted: a feed stops", delay(feed, 40), "days", 1, note="freshness:weather alone"),
+        Figure(
+            "planted: a feed sends old rows",
+            delay(partial(stale, "old"), 40),
+            "days",
+            2,
+            note="stale:weather alone",
+        ),
+        Figure(
+            "planted: a feed sends yesterday's numbers as today's",
+            delay(partial(stale, "repeated"), 40),
+            "days",
+            2,
+            note="stale:weather alone",
+        ),
         Figure("planted: latency doubles", delay(latency, 40), "days", 2, note="latency:p95 alone"),
         Figure(
             "planted: a slow leak of 2 % a training",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: How early on the way a condition lies, by the first word of its name; between 0 and 1.
 ORDER = {
     "schema": 0.95, "lock": 0.95, "dependency": 0.95, "freshness": 0.9, "volume": 0.88, "gate": 0.86, "category": 0.84,
-    "quarantine": 0.86,
+    "stale": 0.89, "quarantine": 0.86,
     "missing": 0.8, "range": 0.78, "labels": 0.76, "skew": 0.72, "latency": 0.7, "error": 0.7, "leak": 0.7,
     "cost": 0.6, "drift": 0.6, "multivariate": 0.5, "output": 0.4, "not-measured": 0.3, "quality": 0.25,
     "calibration": 0.22, "staleness": 0.2,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ratchet.monitoring import feeds, operations, staleness, users
+from ratchet.monitoring import feeds, operations, stale, staleness, users
 from ratchet.monitoring.classifier import Multivariate, tell_apart
 from ratchet.monitoring.conditions import Condition, condition
 from ratchet.monitoring.detectors import detect
@@ -59,6 +59,7 @@ class Facts:
     gates: pd.DataFrame
     sample: pd.DataFrame
     staleness: pd.DataFrame
+    ages: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(stale.COLUMNS)))
     runs: Sequence[Mapping[str, Any]] = ()
     versions: frozenset[int] = frozenset()
     withdrawn: frozenset[int] = frozenset()
@@ -97,6 +98,7 @@ def assess(loop: Loop, facts: Facts, health: Health) -> Measured:
     )
     conditions = [
         *feed_conditions,
+        *stale.judge_stale(loop.monitoring.measures.levels, facts.ages, as_of),
         *feeds.judge_schemas(facts.extra, as_of, loop.monitoring.measures.levels.k_of_n_days[1]),
         feeds.judge_lock(*facts.lock),
         *found,

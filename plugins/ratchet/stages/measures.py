@@ -68,6 +68,13 @@ def read_facts(
             (name, today - SUMS_BACK, today),
         )
     )
+    frames["ages"] = _in_order(
+        warehouse.frame(
+            "select source, received_date, n_rows, median_age_hours, n_repeated from monitoring.mon_feed_age_daily "
+            "where loop = ? and received_date >= ? and received_date < ?",
+            (name, today - SUMS_BACK, today),
+        )
+    )
     frames["extra"] = _in_order(
         warehouse.frame(
             "select source, received_date, column_name from ops.extra_columns where loop = ? and received_date < ?",
