@@ -165,8 +165,8 @@ def test_what_words_were_understood_as_today_counts_before_what_was_ticked(
             wh.execute(
                 "insert into ops.feedback_enrichment (loop, feedback_id, row_hash, received_date, thread_key, "
                 "language, category, confidence, source, duplicate_key, rubric_version, enrichment_version) "
-                "select loop, feedback_id, row_hash, received_date, 't', 'en', ?, 0.9, 'words', 'd', '1', ? from raw.feedback "
-                "where feedback_id = 'f2'",
+                "select loop, feedback_id, row_hash, received_date, 't', 'en', ?, 0.9, 'words', 'd', '1', ? "
+                "from raw.feedback where feedback_id = 'f2'",
                 (category, version),
             )
     write(settings, loop, AS_OF, quiet)
