@@ -88,17 +88,25 @@ repeated as (
             and today.measurement = yesterday.measurement
             and today.received_date - 1 = yesterday.received_date
     group by today.loop, today.received_date
+),
+
+joined as (
+    select
+        aged.*,
+        repeated.n_repeated
+    from aged
+    left join repeated
+        on
+            aged.loop = repeated.loop
+            and aged.received_date = repeated.received_date
+            and aged.source = 'weather'
 )
 
 select
-    aged.loop,
-    aged.source,
-    aged.received_date,
-    aged.n_rows,
-    aged.median_age_hours,
-    case when aged.source = 'weather' then repeated.n_repeated end as n_repeated
-from aged
-left join repeated
-    on
-        aged.loop = repeated.loop
-        and aged.received_date = repeated.received_date
+    loop,
+    source,
+    received_date,
+    n_rows,
+    median_age_hours,
+    n_repeated
+from joined
