@@ -139,7 +139,7 @@ def test_a_classifier_finds_two_features_that_stopped_moving_together() -> None:
 
 def test_each_planted_incident_is_found_in_time_and_nothing_beside_it() -> None:
     figures = planted(load_loop(ROOT / "loops" / "flights.yml"))
-    assert len(figures) == 4
+    assert len(figures) == 6
     assert [figure.name for figure in figures if not figure.met] == []
 
 
