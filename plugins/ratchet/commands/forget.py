@@ -26,6 +26,7 @@ def forget(
     from ratchet.stages.dbt_environment import BuildFailed
     from ratchet.stages.forget import NobodyNamed
     from ratchet.stages.forget import forget as stage
+    from ratchet.stages.snapshots import SnapshotChanged
     from ratchet.warehouse.protocol import WarehouseError
 
     settings = load_settings()
@@ -39,7 +40,7 @@ def forget(
 
     try:
         (done,) = stage(settings, described, [user], say)
-    except (NobodyNamed, WarehouseError, LandingError, BuildFailed) as error:
+    except (NobodyNamed, WarehouseError, LandingError, BuildFailed, SnapshotChanged) as error:
         raise stop(f"{error}\nIt goes on where it was when the command is run again.") from None
     if as_json:
         sys.stdout.write(json.dumps(done, indent=2, sort_keys=True) + "\n")
