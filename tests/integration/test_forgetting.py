@@ -339,6 +339,8 @@ def test_training_leaves_their_units_out_and_says_so(
         trace_model(settings, loop, 99)
 
     monkeypatch.setenv("RATCHET_HOME", str(settings.home))
+    # dbt would keep the command line.
+    monkeypatch.setattr(sys, "argv", ["ratchet", "forget", USER, "--yes", "--json"])
     told = CliRunner().invoke(app, ["forget", USER, "--yes", "--json"])
     assert told.exit_code == 0, told.output
     done = json.loads(told.stdout)

@@ -38,6 +38,8 @@ def forget(
         if not as_json:
             console.print(line, markup=False, highlight=False)
 
+    # dbt writes the command line of its process into its log and results.
+    sys.argv = [*sys.argv[:1], "forget"]
     try:
         (done,) = stage(settings, described, [user], say)
     except (NobodyNamed, WarehouseError, LandingError, BuildFailed, SnapshotChanged) as error:
