@@ -25,7 +25,7 @@ class Statement:
     twin: str
     sql: str
     layer: str
-    is_additive: bool
+    is_additive: bool = False
 
     @property
     def scope(self) -> str:
