@@ -238,7 +238,9 @@ def evaluate(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, An
                 f"version {now} serves, it was {then} at the fit: clear fit_candidate and rerun"
             )
         try:
-            judged = judge_frame(as_requested(settings, loop, job), frame, _kept(settings, job), champion, last)
+            judged = judge_frame(
+                as_requested(settings, loop, job), frame, _kept(settings, job), champion, last
+            )
         except ScoringFailed as failed:
             recorded = _refuse(settings, loop, job, str(failed))
         else:
