@@ -61,17 +61,18 @@ def drift(home: Path, peers: bool) -> Rows:
             "drift report of both sides",
             both["seconds"],
             "s",
-            note="profile, histograms, distances, verdicts",
+            note="JS, KS on bins, PSI, chi-square, each day against the others",
         ),
         Figure("its memory", both["megabytes"], "MB", 1000),
     ]
     if peers:
+        computed = {"evidently": "JS, PSI, KS or chi-square", "nannyml": "JS, KS or chi-square"}
         for peer, least in (("evidently", 30), ("nannyml", 10)):
             theirs = ask(home, peer, "drift", {})
             rows.append(
                 Figure(
                     f"drift report: times as fast as {peer}", theirs["seconds"] / both["seconds"], "times", least,
-                    "higher", f"{theirs['seconds']:.1f} s, {theirs['megabytes']:.0f} MB",
+                    "higher", f"{theirs['seconds']:.1f} s, {theirs['megabytes']:.0f} MB; {computed[peer]}",
                 )
             )  # fmt: skip
     return rows

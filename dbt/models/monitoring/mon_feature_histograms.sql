@@ -2,12 +2,18 @@
 {%- set numeric = var('flights_numeric_features') -%}
 {%- set categorical = var('flights_categorical_features') -%}
 {%- set cuts = range(1, var('flights_profile_cuts') + 1) -%}
+-- depends_on: {{ ref('ftr_flights__pre_departure') }}
 
 with
 
--- Not kept for all features at once: a million rows of twenty would be copied before they are counted.
+-- Not kept for all features at once: a million rows of twenty would be copied before they are counted. Days whose gate
+-- is not green are left out once they are counted: to ask it for every row of every feature takes half as long again.
 features as not materialized (
-    select * from {{ ref('ftr_flights__published') }}
+    select * from {{ source('published_features', 'ftr_flights__pre_departure') }}
+),
+
+gates as (
+    select * from {{ source('ops', 'partition_gates') }}
 ),
 
 bins as (
@@ -138,6 +144,11 @@ named as (
     from counted
     inner join cut_points
         on counted.loop_number = cut_points.loop_number
+    inner join gates
+        on
+            cut_points.loop = gates.loop
+            and counted.departure_date = gates.partition_date
+            and {{ opens_feature_partition('gates') }}
 )
 
 select
