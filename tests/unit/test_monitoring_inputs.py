@@ -116,3 +116,31 @@ def test_an_empty_profile_and_a_missing_column_are_refused() -> None:
         table_of(rows, profile(0))
     with pytest.raises(ValueError, match="lacks sum_value"):
         table_of(rows.drop(columns="sum_value"), profile(1))
+
+
+def test_a_season_is_compared_with_the_year_before_and_not_with_the_weeks_before() -> None:
+    """Summer is no drift where last summer is the reference; what last summer did not do is."""
+    terms, bins = Inputs(reference="season"), profile(1)
+
+    def year(shift_now: float) -> pd.DataFrame:
+        rng, found = np.random.default_rng(9), []
+        for first, move in (
+            (START, 0.5),
+            (START + timedelta(days=350), 0.0),
+            (START + timedelta(days=364), shift_now),
+        ):
+            for day in range(14):
+                when = first + timedelta(days=day)
+                mean = move + rng.normal(0, 0.03)
+                counts = rng.multinomial(10_000, np.diff(np.r_[0, norm.cdf(CUTS - mean), 1]))
+                found += [(when, "x00", b, n, 0, mean * n) for b, n in enumerate(counts, start=1)]
+        columns = ["departure_date", "feature", "bin", "n", "n_out_of_range", "sum_value"]
+        return pd.DataFrame(found, columns=columns)
+
+    (same,) = judged(year(0.5), bins, 370, terms)
+    assert (same.reference, same.is_drifting) == ("season", False)
+    (other,) = judged(year(0.0), bins, 370, terms)
+    assert (other.reference, other.is_drifting) == ("season", True)
+    # The weeks before say the opposite of both.
+    assert judged(year(0.5), bins, 366, Inputs())[0].is_drifting
+    assert not judged(year(0.0), bins, 366, Inputs())[0].is_drifting

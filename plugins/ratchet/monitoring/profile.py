@@ -62,7 +62,7 @@ def reference_bins(frame: pd.DataFrame, loop: Loop, model_version: int) -> pd.Da
         else:
             cuts = _cuts(known)
         bounds = [None, *cuts, None]
-        below = [len(known) - int(np.count_nonzero(known >= cut)) for cut in cuts]
+        below = known.searchsorted(cuts).tolist()
         counts = np.diff([0, *below, len(known)])
         for index, count in enumerate(counts):
             rows.append((name, index + 1, bounds[index], bounds[index + 1], float(count / len(values))))
@@ -154,14 +154,12 @@ def gains(model_json: bytes) -> dict[str, float]:
 
 
 def _cuts(known: np.ndarray) -> list[float]:
-    """Inner deciles, each once; a cut at the smallest value would leave an empty first bin.
+    """Inner deciles of sorted values, each once; a cut at the smallest value would leave an empty first bin.
 
-    The i-th decile is the smallest value that i tenths of all values do not exceed, in whole numbers. Only these places
-    of the order are looked for: to sort a million values takes five times as long.
+    The i-th decile is the smallest value that i tenths of all values do not exceed, in whole numbers.
     """
     count = len(known)
     if not count:
         return []
     places = sorted({(count * i + 9) // 10 - 1 for i in range(1, 10)})
-    cuts = np.unique(np.partition(known, places)[places])
-    return [float(cut) for cut in cuts if cut > known.min()]
+    return [float(cut) for cut in np.unique(known[places]) if cut > known[0]]
