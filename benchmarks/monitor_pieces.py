@@ -7,6 +7,7 @@ profile of a training, the judges.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -43,6 +44,8 @@ def prepare(home: str, rows: str) -> dict[str, float]:
 
     settings, loop = _here(home)
     count = int(rows)
+    # What a run before left would be counted too.
+    shutil.rmtree(settings.home, ignore_errors=True)
     with open_warehouse(settings, purpose="bench") as warehouse:
         ops.ensure(warehouse)
         for source in loop.sources:
