@@ -103,7 +103,8 @@ class Player:
         """Leave the file where its source leaves files, in the format of the loop file."""
         form = self.loop.sources[file.source].format
         names = list(self.contracts[file.source].names)
-        rows = [[row[name] for name in names] for row in file.rows]
+        # The simulated worlds leave columns out that may be empty.
+        rows = [[row.get(name) for name in names] for row in file.rows]
         folder = (
             self.settings.landing_dir / self.loop.loop / file.source / f"received_date={file.received_date}"
         )
