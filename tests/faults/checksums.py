@@ -15,8 +15,10 @@ from ratchet.warehouse.protocol import checked_column, checked_table
 Checksums = dict[str, tuple[int, str]]
 #: What readers see. Everything else is work in progress or book-keeping.
 PUBLISHED_SCHEMAS = ("marts", "features", "experiments", "monitoring")
-#: Says what is in the landed rows, published or not: a view for whoever is on call.
-LIVE_VIEWS = frozenset({"monitoring.mon_rows_unplaced"})
+#: Say what is in the landed rows, published or not: views for whoever is on call.
+LIVE_VIEWS = frozenset(
+    {"monitoring.mon_rows_unplaced", "monitoring.mon_feed_age_daily", "monitoring.mon_enrichment_daily"}
+)
 _SYSTEM = ("information_schema", "pg_catalog", "pg_toast")
 
 
