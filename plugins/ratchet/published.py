@@ -32,7 +32,8 @@ def publish(settings: Settings, loop: str, name: str, content: dict[str, Any]) -
     """Replace the summary `name` of `loop`."""
     from ratchet.ledger.chain import plain
 
-    text = json.dumps(plain(content, name), indent=1, sort_keys=True, allow_nan=False)
+    # On one line: with an indent json is written by Python's own encoder, ten times slower for years of days.
+    text = json.dumps(plain(content, name), sort_keys=True, allow_nan=False)
     write_atomically(_path(settings, loop, name), text.encode())
 
 
