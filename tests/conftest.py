@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +16,22 @@ import pytest
 from tests.engines import ENGINES, running_postgres, settings_on
 
 from ratchet.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+
+# Airflow reads these once, at its first import, and a test module may import it while it is collected.
+AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="ratchet-airflow-"))
+os.environ.update(
+    {
+        "AIRFLOW_HOME": str(AIRFLOW_HOME),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{AIRFLOW_HOME / 'airflow.db'}",
+        "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    }
+)
 
 REQUIRED = os.environ.get("RATCHET_REQUIRE_ENGINES") == "1"
 
@@ -28,6 +46,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  
             f"{item.nodeid} was skipped, and RATCHET_REQUIRE_ENGINES=1 allows no skip: {report.longrepr}"
         )
     return report
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(AIRFLOW_HOME, ignore_errors=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

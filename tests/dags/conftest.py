@@ -1,4 +1,4 @@
-"""A folder of its own for Airflow, made before anything imports it."""
+"""What these tests share: Airflow's database, and its folders on the path as the scheduler has them."""
 
 from __future__ import annotations
 
@@ -7,30 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
+from tests.conftest import AIRFLOW_HOME, ROOT
 
 
 @pytest.fixture(scope="session", autouse=True)
-def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def airflow_home() -> Path:
     """AIRFLOW_HOME of these tests; the database in it is migrated once."""
-    home = tmp_path_factory.mktemp("airflow")
-    os.environ.update(
-        {
-            "AIRFLOW_HOME": str(home),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
-            "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-            "AIRFLOW__COSMOS__ENABLE_TELEMETRY": "False",
-            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-            "RATCHET_HOME": str(home / "ratchet"),
-        }
-    )
+    os.environ["RATCHET_HOME"] = str(AIRFLOW_HOME / "ratchet")
     for folder in (ROOT / "plugins", ROOT / "dags"):
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
     from airflow.utils.db import initdb
 
     initdb()
-    return home
+    return AIRFLOW_HOME
