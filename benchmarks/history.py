@@ -25,6 +25,10 @@ Log = Callable[[str], None]
 
 COPY_DAYS = 364
 FLIGHTS_A_COPY = 335_000
+#: As many are filled in; those about the new days come with them.
+PREDICTIONS_A_COPY = 335_796
+#: Rows of a row group, DuckDB's unit of compression.
+BLOCK_ROWS = 122_880
 #: Rows received before this day are history; the days from it on come one by one.
 FIRST_NEW_DAY = date(2013, 12, 26)
 LAST_NEW_DAY = date(2013, 12, 31)
@@ -86,6 +90,20 @@ _LATE: tuple[tuple[str, int, dict[str, str]], ...] = (
 def copies_for(rows: int) -> int:
     """Copies of the year that hold about `rows` predictions."""
     return max(1, round(rows / FLIGHTS_A_COPY))
+
+
+def copies_as_full(rows: int, like: int) -> int:
+    """Copies of the year that hold `rows` predictions or more, the last block of DuckDB's as full as with `like` copies.
+
+    Whatever a day replaces lies in the last block of a table, which is then written anew up to all of its rows: how
+    full that happens to be has nothing to do with how long the history is.
+    """
+    copies = copies_for(rows)
+    while (
+        BLOCK_ROWS // 20 < (copies - like) * PREDICTIONS_A_COPY % BLOCK_ROWS < BLOCK_ROWS - BLOCK_ROWS // 20
+    ):
+        copies += 1
+    return copies
 
 
 def _year() -> dict[str, pd.DataFrame]:

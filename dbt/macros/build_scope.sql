@@ -60,6 +60,24 @@
 {%- endmacro %}
 
 
+{#- The body of a CTE: the departure dates of `calendar` about which a partition of `partitions` can have a row that
+    `within_reach` keeps. Of the schedule, which may name any date, none. Dates are local, times UTC: a day on either
+    side. -#}
+{% macro departing_near(calendar, partitions) -%}
+    select distinct
+        {{ calendar }}.loop,
+        {{ calendar }}.departure_date
+    from {{ calendar }}
+    inner join {{ partitions }}
+        on
+            {{ calendar }}.loop = {{ partitions }}.loop
+            and {{ calendar }}.departure_date
+            between {{ partitions }}.received_date - interval '{{ var("flights_amend_days") + 2 }} days'
+            and {{ partitions }}.received_date + interval '{{ var("flights_ahead_days") + 3 }} days'
+    where {{ partitions }}.source <> 'schedule'
+{%- endmacro %}
+
+
 {#- First and last date of an incremental build's scope as YYYY-MM-DD, or nothing in a full build or for an empty
     scope. -#}
 {% macro scope_edges(what) -%}
@@ -70,9 +88,22 @@
 {%- endmacro %}
 
 
-{#- First and last date of the scope as YYYY-MM-DD, or nothing for an empty scope or before there is one. -#}
+{#- First and last date of the scope as YYYY-MM-DD, or nothing for an empty scope or before there is one. The scope is
+    fixed before dbt starts, so it is asked once a run: the graph lives as long as that. -#}
 {% macro edges_of_scope(what='facts') -%}
-    {%- if execute and load_relation(source('ops', 'build_scope')) is not none -%}
+    {%- if not execute -%}
+        {{ return(none) }}
+    {%- endif -%}
+    {%- set asked = 'ratchet_scope_of_' ~ what -%}
+    {%- if asked not in graph -%}
+        {%- do graph.update({asked: asked_edges(what)}) -%}
+    {%- endif -%}
+    {{ return(graph[asked]) }}
+{%- endmacro %}
+
+
+{% macro asked_edges(what) -%}
+    {%- if load_relation(source('ops', 'build_scope')) is not none -%}
         {%- set found = run_query(
             "select cast(min(departure_date) as varchar), cast(max(departure_date) as varchar) from "
             ~ source('ops', 'build_scope') ~ " as build_scope " ~ dates_of(what)

@@ -15,8 +15,9 @@
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
-    {% if existing is not none and existing.is_view and comment == written %}
-        {% call statement('main') %}select 'unchanged'{% endcall %}
+    {%- set is_unchanged = existing is not none and existing.is_view and comment == written -%}
+    {% if is_unchanged %}
+        {% call noop_statement('main', 'unchanged') %}{% endcall %}
     {% else %}
         {% if existing is not none %}
             {% do adapter.cache_dropped(existing) %}
@@ -29,7 +30,9 @@
 
     {% do persist_docs(target_relation, model) %}
     {{ run_hooks(post_hooks, inside_transaction=True) }}
-    {{ adapter.commit() }}
+    {%- if not is_unchanged -%}
+        {{ adapter.commit() }}
+    {%- endif -%}
     {{ run_hooks(post_hooks, inside_transaction=False) }}
     {{ return({'relations': [target_relation]}) }}
 {%- endmaterialization %}
@@ -41,12 +44,19 @@
 {%- endmacro %}
 
 
+{#- DuckDB drops one view at a time, so that what was asked once of all of them holds for the run. -#}
 {% macro default__comment_of_view(relation) -%}
-    {%- set found = run_query(
-        "select comment from duckdb_views() where database_name = current_database() and schema_name = '"
-        ~ relation.schema ~ "' and view_name = '" ~ relation.identifier ~ "'"
-    ).rows -%}
-    {{ return(found[0][0] if found | length else none) }}
+    {%- if 'ratchet_view_comments' not in graph -%}
+        {%- set found = {} -%}
+        {%- for row in run_query(
+            "select schema_name || '.' || view_name, comment from duckdb_views() "
+            ~ "where database_name = current_database() and comment is not null"
+        ).rows -%}
+            {%- do found.update({row[0]: row[1]}) -%}
+        {%- endfor -%}
+        {%- do graph.update({'ratchet_view_comments': found}) -%}
+    {%- endif -%}
+    {{ return(graph['ratchet_view_comments'].get(relation.schema ~ '.' ~ relation.identifier)) }}
 {%- endmacro %}
 
 

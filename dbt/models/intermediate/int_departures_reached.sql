@@ -42,20 +42,8 @@ calendar as (
     from schedule
 ),
 
--- A row about a unit counts if it is received within reach of its departure: dates further off need not be looked at.
--- Dates are local, times UTC: a day on either side.
 near as (
-    select distinct
-        calendar.loop,
-        calendar.departure_date
-    from calendar
-    inner join partitions
-        on
-            calendar.loop = partitions.loop
-            and calendar.departure_date
-            between partitions.received_date - interval '{{ var("flights_amend_days") + 2 }} days'
-            and partitions.received_date + interval '{{ var("flights_ahead_days") + 3 }} days'
-    where partitions.source <> 'schedule'
+    {{ departing_near('calendar', 'partitions') | indent(4) }}
 ),
 
 scheduled_near as (
@@ -89,6 +77,13 @@ versions as (
             and schedule.unit_id = rescheduled.unit_id
 ),
 
+versions_on as (
+    select distinct
+        loop,
+        departure_date
+    from versions
+),
+
 heard_on as (
     select distinct
         outcomes.loop,
@@ -101,12 +96,12 @@ heard_near as (
         heard_on.loop,
         heard_on.received_date
     from heard_on
-    inner join versions
+    inner join versions_on
         on
-            heard_on.loop = versions.loop
+            heard_on.loop = versions_on.loop
             and heard_on.received_date
-            between versions.departure_date - interval '{{ var("flights_ahead_days") + 3 }} days'
-            and versions.departure_date + interval '{{ var("flights_amend_days") + 2 }} days'
+            between versions_on.departure_date - interval '{{ var("flights_ahead_days") + 3 }} days'
+            and versions_on.departure_date + interval '{{ var("flights_amend_days") + 2 }} days'
 ),
 
 outcomes_near as (

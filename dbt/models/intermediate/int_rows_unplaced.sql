@@ -20,17 +20,7 @@ calendar as (
 ),
 
 near as (
-    select distinct
-        calendar.loop,
-        calendar.departure_date
-    from calendar
-    inner join partitions
-        on
-            calendar.loop = partitions.loop
-            and calendar.departure_date
-            between partitions.received_date - interval '{{ var("flights_amend_days") + 2 }} days'
-            and partitions.received_date + interval '{{ var("flights_ahead_days") + 3 }} days'
-    where partitions.source <> 'schedule'
+    {{ departing_near('calendar', 'partitions') | indent(4) }}
 ),
 
 flights_near as (

@@ -6,41 +6,14 @@ labelled as (
     select * from {{ ref('trn_flights') }}
 ),
 
--- By a hash of the unit: the same units in whatever order the rows lie, and each day weighs the same.
-ranked as (
-    select
-        labelled.*,
-        row_number() over (
-            partition by labelled.loop, labelled.departure_date
-            order by md5(labelled.unit_id), labelled.unit_id
-        ) as sample_rank
-    from labelled
+sampled as (
+    {{ sampled_by_day('labelled') | indent(4) }}
 )
 
 select
     loop,
     departure_date,
     unit_id,
-    departure_hour,
-    departure_weekday,
-    distance_miles,
-    plane_age_years,
-    plane_seats,
-    origin_late_share_6h,
-    origin_flights_6h,
-    carrier_late_share_24h,
-    carrier_origin_late_share_28d,
-    dest_late_share_28d,
-    temperature_f,
-    dew_point_f,
-    humidity_pct,
-    wind_speed_mph,
-    wind_gust_mph,
-    precipitation_in,
-    pressure_mb,
-    visibility_miles,
-    origin,
-    carrier,
+    {{ feature_columns() }},
     label
-from ranked
-where sample_rank <= {{ var('flights_sample_per_day') }}
+from sampled

@@ -96,11 +96,6 @@ def redact_text(text: str) -> str:
     return redact(text).text
 
 
-def redact_all(texts: Iterable[str | None]) -> list[str | None]:
-    """Each text redacted, in order; a missing one stays missing."""
-    return [None if text is None else redact(text).text for text in texts]
-
-
 def kinds() -> Sequence[str]:
     """The words that may stand in place of personal data."""
     return KINDS

@@ -129,7 +129,12 @@ def _apply(state: LoopState, entry: Entry) -> LoopState:
             trial = RolloutState.begin(
                 data["experiment_id"], as_of.date(), data["stage"], _admission(data, as_of.date())
             )
-            rollout = Rollout(int(data["champion_version"]), int(data["challenger_version"]), as_of, trial)
+            rollout = Rollout(
+                champion_version=int(data["champion_version"]),
+                challenger_version=int(data["challenger_version"]),
+                started_as_of=as_of,
+                trial=trial,
+            )
             # A refused candidate did not refresh the model; one on trial counts as trained.
             return replace(state, rollout=rollout, holdback=None, request=None, last_trained_as_of=as_of)
         case "rollout_decision" if state.rollout and state.rollout.experiment_id == data["experiment_id"]:
@@ -232,11 +237,15 @@ def _begun(rollout: Rollout, data: dict[str, Any], as_of: datetime) -> Holdback 
     if terms is None:
         return None
     return Holdback(
-        rollout.champion_version, rollout.challenger_version, float(terms["share"]), int(terms["days"]), as_of,
-        RolloutState.begin(
+        previous_version=rollout.champion_version,
+        promoted_version=rollout.challenger_version,
+        share=float(terms["share"]),
+        days=int(terms["days"]),
+        started_as_of=as_of,
+        trial=RolloutState.begin(
             terms["experiment_id"], as_of.date(), "holdback", _admission(data, as_of.date())
         ),
-    )  # fmt: skip
+    )
 
 
 def _returned(state: LoopState, version: int, as_of: datetime) -> LoopState:

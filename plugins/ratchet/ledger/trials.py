@@ -19,12 +19,10 @@ class Request:
     as_of: datetime
 
 
-@dataclass(frozen=True)
-class Rollout:
-    """A running rollout, as its entries left it. `trial` is what the next look is judged with."""
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """An experiment in front of users, as its entries left it. `trial` is what the next look is judged with."""
 
-    champion_version: int
-    challenger_version: int
     started_as_of: datetime
     trial: RolloutState
     last_day: date | None = None
@@ -36,8 +34,16 @@ class Rollout:
         return self.trial.experiment_id
 
 
-@dataclass(frozen=True)
-class Holdback:
+@dataclass(frozen=True, kw_only=True)
+class Rollout(Running):
+    """A challenger on its way to all users."""
+
+    champion_version: int
+    challenger_version: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holdback(Running):
     """The share that the previous champion keeps after a promotion, beside an equally large arm of the new one.
 
     The experiment's roles: the previous champion is its champion (arm control), the promoted version its challenger.
@@ -47,14 +53,6 @@ class Holdback:
     promoted_version: int
     share: float
     days: int
-    started_as_of: datetime
-    trial: RolloutState
-    last_day: date | None = None
-    undone: str | None = None
-
-    @property
-    def experiment_id(self) -> str:
-        return self.trial.experiment_id
 
     @property
     def champion_version(self) -> int:

@@ -30,13 +30,13 @@ def collect(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     taken is taken again. Readers keep what is published until the build is. None when there is nothing to build.
     """
     name = loop.loop
-    as_of = build_as_of(settings, loop, as_of)
     purpose = f"collecting dirty partitions of {name}"
     with (
         open_warehouse(settings, purpose=purpose) as warehouse,
         warehouse.transaction(),
         warehouse.lock(f"build:{name}"),
     ):
+        as_of = build_as_of(settings, loop, warehouse, as_of)
         enrich_landed(warehouse, settings, loop, log)
         warehouse.execute(
             "insert into ops.building_partitions select loop, source, received_date from ops.dirty_partitions d "
@@ -185,8 +185,8 @@ def rebuild(settings: Settings, loop: Loop, log: Log) -> dict[str, Any]:
 
 def judge_features(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str, Any]:
     """Judge the staged feature partitions of the running build; publishing makes the verdicts theirs."""
-    as_of = build_as_of(settings, loop, as_of)
     with open_warehouse(settings, purpose=f"feature gate of {loop.loop}") as warehouse:
+        as_of = build_as_of(settings, loop, warehouse, as_of)
         scope = warehouse.frame(
             "select departure_date from ops.build_scope where loop = ? and includes_features order by 1",
             (loop.loop,),

@@ -27,10 +27,9 @@ _SCOPE = "(select departure_date from ops.build_scope where loop = ?)"
 _FEATURE_SCOPE = "(select departure_date from ops.build_scope where loop = ? and includes_features)"
 
 
-def build_as_of(settings: Settings, loop: Loop, as_of: datetime) -> datetime:
+def build_as_of(settings: Settings, loop: Loop, warehouse: Warehouse, as_of: datetime) -> datetime:
     """The time that a build is made at: not before the newest one, not after the end of what has landed."""
-    with open_warehouse(settings, purpose=f"as-of of {loop.loop}") as warehouse:
-        last = warehouse.scalar("select max(received_date) from ops.landings where loop = ?", (loop.loop,))
+    last = warehouse.scalar("select max(received_date) from ops.landings where loop = ?", (loop.loop,))
     if last is not None:
         as_of = min(
             as_of, datetime.combine(pd.Timestamp(last).date() + timedelta(days=1), datetime.min.time())
@@ -51,8 +50,8 @@ def publish(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
         WarehouseError: a staged feature partition has no verdict, or was changed after it was judged.
     """
     name = loop.loop
-    as_of = build_as_of(settings, loop, as_of)
     with open_warehouse(settings, purpose=f"publishing {name}") as warehouse:
+        as_of = build_as_of(settings, loop, warehouse, as_of)
         with warehouse.transaction(), warehouse.lock(f"build:{name}"):
             taken = _taken(warehouse, loop)
             copied = copy_scope(warehouse, loop)
