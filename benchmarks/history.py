@@ -93,7 +93,7 @@ def copies_for(rows: int) -> int:
 
 
 def copies_as_full(rows: int, like: int) -> int:
-    """Copies of the year that hold `rows` predictions or more, the last block of DuckDB's as full as with `like` copies.
+    """Copies of the year that hold `rows` predictions or more, DuckDB's last block as full as with `like` copies.
 
     Whatever a day replaces lies in the last block of a table, which is then written anew up to all of its rows: how
     full that happens to be has nothing to do with how long the history is.

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +19,9 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from benchmarks.judge_tables import ROOT
+from benchmarks.monitor_delay import delay
 from benchmarks.monitor_judged import Rows, cbpe, noise, planted, year
+from benchmarks.monitor_pages import pages
 from benchmarks.monitor_peers import ask
 from benchmarks.report import Figure, Report, write_docs
 from ratchet.loop import load_loop
@@ -106,23 +107,12 @@ def _tables(home: Path, runs: int, scale: int, peers: bool) -> dict[str, Callabl
         "year": partial(year, home / "monitor"),
         "cbpe": partial(cbpe, home / "monitor"),
         "planted": partial(planted, load_loop(ROOT / "loops" / "flights.yml")),
+        "pages": pages,
+        "delay": partial(delay, home / "delay"),
     }
     if not peers:
         made.pop("cbpe")
-    # Measured beside the figures of this file where the parts are there.
-    for name, module, function in (("delay", "monitor_delay", "delay"), ("pages", "monitor_pages", "pages")):
-        if find_spec(f"benchmarks.{module}"):
-            made[name] = _later(module, function)
     return made
-
-
-def _later(module: str, function: str) -> Callable[[], Rows]:
-    def measured() -> Rows:
-        from importlib import import_module
-
-        return list(getattr(import_module(f"benchmarks.{module}"), function)())
-
-    return measured
 
 
 def _chosen(only: str, tables: dict[str, Callable[[], Rows]]) -> Iterator[tuple[str, Callable[[], Rows]]]:

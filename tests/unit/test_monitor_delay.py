@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from benchmarks.monitor_delay import LANDED, TRAINS, WAY, NoTraining, delay, delays
+from benchmarks.monitor_delay import LANDED, TRAINS, WAY, NoTraining, delays, longest
 
 START = datetime(2013, 6, 18, 12)
 
@@ -50,15 +50,15 @@ def test_the_tasks_own_time_is_taken_off(tmp_path: Path) -> None:
     (found,) = delays(metadata(tmp_path / "a.db", gap=1.0))
     tasks = sum(len(tasks) for _, tasks in WAY)
     assert (found.own, found.waited) == (2.0 * tasks, 1.0 * (tasks + 1))
-    (figure,) = delay(tmp_path / "a.db")
+    (figure,) = longest(tmp_path / "a.db")
     assert figure.met
 
 
 def test_a_slow_scheduler_misses_the_target(tmp_path: Path) -> None:
-    (figure,) = delay(metadata(tmp_path / "a.db", gap=10.0))
+    (figure,) = longest(metadata(tmp_path / "a.db", gap=10.0))
     assert figure.met is False
 
 
 def test_no_training_is_no_figure(tmp_path: Path) -> None:
     with pytest.raises(NoTraining, match="replay at least three weeks"):
-        delay(metadata(tmp_path / "a.db", gap=1.0, joined=False))
+        longest(metadata(tmp_path / "a.db", gap=1.0, joined=False))

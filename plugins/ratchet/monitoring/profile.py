@@ -6,9 +6,11 @@ bounds are lower <= value < upper, as mon_feature_histograms counts them; an ope
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import pairwise
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +23,8 @@ from ratchet.training.encode import Floats, feature_column
 
 if TYPE_CHECKING:
     from ratchet.loop import Loop
+
+_Made = TypeVar("_Made")
 
 PROFILE_COLUMNS = (
     "loop",
@@ -50,25 +54,38 @@ def reference_bins(frame: pd.DataFrame, loop: Loop, model_version: int) -> pd.Da
     """
     if frame.empty:
         raise ValueError("the training frame is empty: there is no profile to take")
-    rows: list[tuple[str, int, float | None, float | None, float]] = []
-    for name in loop.features.columns:
-        values = np.sort(feature_column(frame, name, loop))
-        known = values[: np.searchsorted(values, np.nan)]  # what is missing sorts last
-        if len(known) and np.isinf(known[[0, -1]]).any():
-            raise ValueError(f"feature {name} holds an infinite value")
-        rows.append((name, 0, None, None, 1 - len(known) / len(values)))
-        if name in loop.features.categorical:
-            cuts = [i + 0.5 for i in range(len(loop.features.categorical[name]) - 1)]
-        else:
-            cuts = _cuts(known)
-        bounds = [None, *cuts, None]
-        below = known.searchsorted(cuts).tolist()
-        counts = np.diff([0, *below, len(known)])
-        for index, count in enumerate(counts):
-            rows.append((name, index + 1, bounds[index], bounds[index + 1], float(count / len(values))))
+    found = _of_each(loop.features.columns, lambda name: _bins(feature_column(frame, name, loop), name, loop))
+    rows = list(chain.from_iterable(found))
     table = pd.DataFrame(rows, columns=["feature", "bin", "lower_bound", "upper_bound", "reference_share"])
     table = table.astype({"bin": "int64", "lower_bound": "float64", "upper_bound": "float64"})
     return table.assign(loop=loop.loop, model_version=model_version)[list(COLUMNS)]
+
+
+def _bins(values: Floats, name: str, loop: Loop) -> list[tuple[str, int, float | None, float | None, float]]:
+    """A feature's bins: name, bin, bounds, share; `values` are all of its rows."""
+    values = np.sort(values)
+    known = values[: np.searchsorted(values, np.nan)]  # what is missing sorts last
+    if len(known) and np.isinf(known[[0, -1]]).any():
+        raise ValueError(f"feature {name} holds an infinite value")
+    if name in loop.features.categorical:
+        cuts = [i + 0.5 for i in range(len(loop.features.categorical[name]) - 1)]
+    else:
+        cuts = _cuts(known)
+    bounds = [None, *cuts, None]
+    counts = np.diff([0, *known.searchsorted(cuts).tolist(), len(known)])
+    return [
+        (name, 0, None, None, 1 - len(known) / len(values)),
+        *(
+            (name, index + 1, bounds[index], bounds[index + 1], float(count / len(values)))
+            for index, count in enumerate(counts)
+        ),
+    ]
+
+
+def _of_each(names: Sequence[str], work: Callable[[str], _Made]) -> list[_Made]:
+    """What `work` gives for each name, in order. Sorting lets go of the interpreter: processors share the names."""
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        return list(pool.map(work, names))
 
 
 def feature_profiles(
@@ -90,8 +107,8 @@ def feature_profiles(
     # A snapshot lies in the order of its days.
     order = None if (codes[1:] >= codes[:-1]).all() else np.argsort(codes, kind="stable")
     gain = sum(importance.values())
-    rows = []
-    for name in loop.features.columns:
+
+    def row(name: str) -> tuple[Any, ...]:
         is_number = name not in loop.features.categorical
         values = feature_column(frame, name, loop)
         values = values if order is None else values[order]
@@ -108,18 +125,17 @@ def feature_profiles(
             level = Wobble.of((sums / present)[kept])
         effects = effect_rows(shares, others, is_number)
         known = is_number and bool(present.any())
-        rows.append(
-            (
-                loop.loop, model_version, name,
-                lowest if known else np.nan, highest if known else np.nan,
-                int(kept.sum()), apart.mean, apart.spread,
-                level.mean if known else np.nan, level.spread if known else np.nan,
-                float(effects.mean()) if len(effects) else np.nan,
-                float(effects.max()) if len(effects) else np.nan,
-                importance.get(name, 0.0) / gain if gain else np.nan,
-            )
+        return (
+            loop.loop, model_version, name,
+            lowest if known else np.nan, highest if known else np.nan,
+            int(kept.sum()), apart.mean, apart.spread,
+            level.mean if known else np.nan, level.spread if known else np.nan,
+            float(effects.mean()) if len(effects) else np.nan,
+            float(effects.max()) if len(effects) else np.nan,
+            importance.get(name, 0.0) / gain if gain else np.nan,
         )  # fmt: skip
-    return pd.DataFrame(rows, columns=list(PROFILE_COLUMNS))
+
+    return pd.DataFrame(_of_each(loop.features.columns, row), columns=list(PROFILE_COLUMNS))
 
 
 def _by_day(

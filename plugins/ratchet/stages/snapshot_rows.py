@@ -5,12 +5,15 @@ The file's bytes follow from the rows alone: not from the engine that gave them,
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +27,8 @@ _ROW_GROUP = 2**20
 _DICTIONARY_BYTES = 2**16
 _PAGE_BYTES = 2**22
 _CHUNK = 2**22
+#: Bytes after which what was written is sent on to the disk, so that the end of a large file need not wait for all.
+_FLUSH = 2**26
 
 
 class UnknownKind(TypeError):
@@ -67,22 +72,68 @@ def write_rows(rows: pa.Table, path: Path) -> str:
     Measured numbers rarely repeat and hardly shrink, so only the rest is compressed.
     """
     measured = {field.name for field in rows.schema if pa.types.is_floating(field.type)}
-    pq.write_table(
-        rows,
-        path,
-        row_group_size=_ROW_GROUP,
-        write_batch_size=_BATCH,
-        compression={name: "none" if name in measured else "zstd" for name in rows.column_names},
-        use_dictionary=True,
-        dictionary_pagesize_limit=_DICTIONARY_BYTES,
-        data_page_size=_PAGE_BYTES,
-        write_statistics=False,
-    )
-    with path.open("rb") as handle, ThreadPoolExecutor(1) as pool:
-        flushed = pool.submit(os.fsync, handle.fileno())
-        sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
-        flushed.result()
-    return sha256
+    with path.open("wb", buffering=0) as handle:
+        sink = _Hashed(handle)
+        pq.write_table(
+            rows,
+            pa.PythonFile(sink, mode="w"),
+            row_group_size=_ROW_GROUP,
+            write_batch_size=_BATCH,
+            compression={name: "none" if name in measured else "zstd" for name in rows.column_names},
+            use_dictionary=True,
+            dictionary_pagesize_limit=_DICTIONARY_BYTES,
+            data_page_size=_PAGE_BYTES,
+            write_statistics=False,
+        )
+        return sink.finish()
+
+
+class _Hashed:
+    """A file that is hashed and flushed to disk while more of it is being made: what Arrow takes for a file."""
+
+    closed = False
+
+    def __init__(self, handle: FileIO) -> None:
+        self._handle, self._digest = handle, hashlib.sha256()
+        self._hashing, self._flushing = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self._begun: list[Future[None]] = []
+        self._unflushed = 0
+
+    def write(self, data: Any) -> int:
+        part = bytes(data)
+        written = self._handle.write(part)
+        if written != len(part):
+            raise OSError(errno.ENOSPC, f"{written} of {len(part)} bytes could be written", self._handle.name)
+        self._begun.append(self._hashing.submit(self._digest.update, part))
+        self._unflushed += written
+        if self._unflushed >= _FLUSH:
+            self._flush()
+        return written
+
+    def tell(self) -> int:
+        return self._handle.tell()
+
+    def flush(self) -> None:
+        """Nothing is kept back here."""
+
+    def close(self) -> None:
+        """Who opened the file closes it."""
+
+    def finish(self) -> str:
+        """Wait for all that was begun; the SHA-256 of what was written.
+
+        Raises:
+            OSError: the disk did not take it.
+        """
+        self._flush()
+        with self._hashing, self._flushing:
+            for step in self._begun:
+                step.result()
+        return self._digest.hexdigest()
+
+    def _flush(self) -> None:
+        self._begun.append(self._flushing.submit(os.fsync, self._handle.fileno()))
+        self._unflushed = 0
 
 
 def bytes_of(path: Path) -> tuple[pa.Buffer, str]:
