@@ -12,6 +12,7 @@ from ratchet.loop_terms import Part, Share
 Language = Literal["en", "de", "fr", "es"]
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+ANNOTATOR = re.compile(r"\w[\w .@+-]{0,59}")
 
 
 class Category(Part):
@@ -69,3 +70,57 @@ class Feedback(Part):
     taxonomy: Taxonomy | None = None
     model: TextModel | None = None
     min_confidence: Share = Field(default=0.5, ge=0, le=1)  # below it a text has no category
+class QueueWeights(Part):
+    """What makes an answer worth a label: the machine's doubt, voices that differ, what is at stake."""
+
+    uncertainty: float = Field(default=1.0, ge=0)
+    disagreement: float = Field(default=1.0, ge=0)
+    impact: float = Field(default=0.5, ge=0)
+
+    @model_validator(mode="after")
+    def _some(self) -> QueueWeights:
+        if not self.uncertainty + self.disagreement + self.impact > 0:
+            raise ValueError("weights are all 0: give at least one of uncertainty, disagreement, impact")
+        return self
+
+
+class Annotation(Part):
+    """How people label feedback and what their labels amount to (docs/annotation.md).
+
+    `rubric_version`: left out, the taxonomy's. `annotators`: who may label on the page; none named, whoever may answer
+    approvals. `min_alpha`: labels are used only if the lower limit of Krippendorff's alpha reaches it.
+    """
+
+    rubric_version: str | None = Field(default=None, min_length=1, max_length=20)
+    labels_per_item: int = Field(default=2, ge=1, le=10)
+    conflict: Literal["majority", "priority", "adjudicate"] = "majority"
+    priority: tuple[str, ...] = ()
+    adjudicators: tuple[str, ...] = ()
+    annotators: tuple[str, ...] = ()
+    queue_size: int = Field(default=50, ge=1, le=1000)
+    queue_days: int = Field(default=28, ge=1, le=366)
+    weights: QueueWeights = QueueWeights()
+    min_alpha: float = Field(default=0.667, ge=0, lt=1)
+    min_items: int = Field(default=30, ge=10)
+
+    @model_validator(mode="after")
+    def _settles(self) -> Annotation:
+        if self.conflict == "priority" and not self.priority:
+            raise ValueError(
+                "conflict is priority, but priority names nobody: list annotators, first word first"
+            )
+        if self.conflict == "adjudicate" and not self.adjudicators:
+            raise ValueError("conflict is adjudicate, but adjudicators names nobody")
+        for people in (self.priority, self.adjudicators, self.annotators):
+            if len(set(people)) < len(people) or any(not ANNOTATOR.fullmatch(name) for name in people):
+                raise ValueError(
+                    "name each annotator once, in 1 to 60 letters, digits and . _ @ + - or blanks"
+                )
+        return self
+
+
+    annotation: Annotation = Annotation()
+
+    def rubric(self) -> str | None:
+        """The version of the rubric that labels are given under; None without a taxonomy."""
+        return self.annotation.rubric_version or (None if self.taxonomy is None else self.taxonomy.version)
