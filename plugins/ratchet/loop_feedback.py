@@ -66,10 +66,6 @@ class TextModel(Part):
         return value
 
 
-class Feedback(Part):
-    taxonomy: Taxonomy | None = None
-    model: TextModel | None = None
-    min_confidence: Share = Field(default=0.5, ge=0, le=1)  # below it a text has no category
 class QueueWeights(Part):
     """What makes an answer worth a label: the machine's doubt, voices that differ, what is at stake."""
 
@@ -119,7 +115,11 @@ class Annotation(Part):
         return self
 
 
+class Feedback(Part):
+    taxonomy: Taxonomy | None = None
+    model: TextModel | None = None
     annotation: Annotation = Annotation()
+    min_confidence: Share = Field(default=0.5, ge=0, le=1)  # below it a text has no category
 
     def rubric(self) -> str | None:
         """The version of the rubric that labels are given under; None without a taxonomy."""
