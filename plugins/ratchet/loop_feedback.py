@@ -20,15 +20,22 @@ class Category(Part):
 
     `maps_to`: `output` (what the model said was wrong), `feature` (an input of it was) or `not_the_model`; with
     `names`, which outputs or features. `keywords` are plain phrases by language, found at the start of a word without
-    regard to case and accents; a `*` stands for up to five words. `hints` are weaker ones.
+    regard to case and accents; a `*` stands for up to five words. `hints` are weaker ones. `expects` is what a better
+    model should do to it (without one: `down` where it is about an output), `claims` the outcome that it asserts.
     """
 
     title: str = Field(min_length=3)
     maps_to: Literal["output", "feature", "not_the_model"]
     names: tuple[str, ...] = ()
     severity: int = Field(ge=1, le=5)
+    expects: Literal["down", "none"] | None = None
+    claims: Literal["positive", "negative"] | None = None
     keywords: dict[Language, tuple[str, ...]] = Field(default={})
     hints: dict[Language, tuple[str, ...]] = Field(default={})
+
+    @property
+    def expected(self) -> Literal["down", "none"]:
+        return self.expects or ("down" if self.maps_to == "output" else "none")
 
 
 class Taxonomy(Part):

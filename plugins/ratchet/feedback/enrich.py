@@ -25,6 +25,8 @@ from ratchet.loop_feedback import Feedback, Taxonomy
 #: Another number whenever the code here, or in what it calls, says something else about any text.
 CODE_VERSION = 1
 UNSURE = "unsure"
+#: What a category declares beyond which texts are about it: it changes no label, and so no version.
+NOT_UNDERSTANDING = {"expects", "claims"}
 _LEAST_SHARE = 1e-6
 _DIGITS = str.maketrans("0123456789", "          ")
 
@@ -142,7 +144,9 @@ def make_enricher(terms: Feedback, model: dict[str, Any] | None) -> Enricher:
         {
             "code": [CODE_VERSION, REDACTION_VERSION, LEXICON_VERSION, FEATURES_VERSION],
             "languages": [CANDIDATES, MIN_CONFIDENCE],
-            "taxonomy": terms.taxonomy.model_dump(mode="json"),
+            "taxonomy": terms.taxonomy.model_dump(
+                mode="json", exclude={"categories": {"__all__": NOT_UNDERSTANDING}}
+            ),
             "min_confidence": terms.min_confidence,
             "model": model_sha256(model) if model is not None else None,
         }

@@ -74,6 +74,11 @@ _TABLES = {
         confidence double precision not null, source varchar not null, duplicate_key varchar not null,
         rubric_version varchar not null, enrichment_version varchar not null,
         primary key (loop, feedback_id, row_hash, enrichment_version)""",
+    "ops.feedback_weights": """
+        loop varchar not null, feedback_id varchar not null, received_date date not null,
+        weights_version varchar not null, as_of timestamp not null,
+        weight double precision not null, reason varchar not null,
+        primary key (loop, feedback_id, weights_version, as_of)""",
     "raw.quarantine": """
         loop varchar not null, source varchar not null, received_date date not null,
         source_file varchar not null, source_line integer not null,
