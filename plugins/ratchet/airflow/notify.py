@@ -59,20 +59,29 @@ def _slack(channel: NotifyChannel, notice: Mapping[str, Any]) -> None:
 
 
 def _webhook(channel: NotifyChannel, notice: Mapping[str, Any]) -> None:
+    names = ("incident", "what", "severity", "subject", "text", "message_id")
+    post(channel.connection, {name: notice[name] for name in names})
+
+
+def post(connection: str, body: Mapping[str, Any]) -> None:
+    """Send `body`, whose message_id is the same for the same message, to the webhook of an Airflow connection.
+
+    Raises:
+        NotTaken: it answered with an error.
+    """
     import httpx
     from airflow.sdk import Connection
 
-    asked = Connection.get(channel.connection)
+    asked = Connection.get(connection)
     host = asked.host or ""
     base = host if "://" in host else f"{asked.schema or 'https'}://{host}"
     if asked.port:
         base = f"{base}:{asked.port}"
-    headers = {"Idempotency-Key": notice["message_id"]}
+    headers = {"Idempotency-Key": body["message_id"]}
     if asked.password:
         headers["Authorization"] = f"Bearer {asked.password}"
-    body = {k: notice[k] for k in ("incident", "what", "severity", "subject", "text", "message_id")}
     answer = httpx.post(
-        base + str(asked.extra_dejson.get("path", "/")), json=body, headers=headers, timeout=SECONDS
+        base + str(asked.extra_dejson.get("path", "/")), json=dict(body), headers=headers, timeout=SECONDS
     )
     if not answer.is_success:
         raise NotTaken(f"the webhook answered {answer.status_code}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from ratchet.airflow.notify import SECONDS, NotTaken
+from ratchet.airflow.notify import post
 from ratchet.loop_privacy import ReceiptChannel
 
 
@@ -36,20 +36,4 @@ def _mail(channel: ReceiptChannel, receipt: dict[str, Any]) -> None:
 
 
 def _webhook(channel: ReceiptChannel, receipt: dict[str, Any]) -> None:
-    import httpx
-    from airflow.sdk import Connection
-
-    asked = Connection.get(channel.connection)
-    host = asked.host or ""
-    base = host if "://" in host else f"{asked.schema or 'https'}://{host}"
-    if asked.port:
-        base = f"{base}:{asked.port}"
-    headers = {"Idempotency-Key": receipt["message_id"]}
-    if asked.password:
-        headers["Authorization"] = f"Bearer {asked.password}"
-    body = {name: receipt[name] for name in ("person", "subject", "body", "message_id")}
-    answer = httpx.post(
-        base + str(asked.extra_dejson.get("path", "/")), json=body, headers=headers, timeout=SECONDS
-    )
-    if not answer.is_success:
-        raise NotTaken(f"the webhook answered {answer.status_code}")
+    post(channel.connection, {name: receipt[name] for name in ("person", "subject", "body", "message_id")})

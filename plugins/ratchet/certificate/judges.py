@@ -16,9 +16,10 @@ from ratchet.evaluation.gates import judge, reasons_of
 from ratchet.experiment.holdback import judge_holdback_day
 from ratchet.experiment.state import Verdict
 from ratchet.experiment.verdict import judge_day
-from ratchet.incidents.judge import Incidents, Mute, judge_incidents
+from ratchet.incidents.judge import judge_incidents
 from ratchet.incidents.signals import Signal
 from ratchet.ledger.chain import Entry
+from ratchet.ledger.incident_entries import last_state, mutes_of
 from ratchet.ledger.state import LoopState
 from ratchet.ledger.trials import Holdback, Rollout
 from ratchet.loop import Loop
@@ -132,24 +133,13 @@ def judge_again(
     loop: Loop, before: Sequence[Entry], record: Mapping[str, Any], as_of: datetime
 ) -> dict[str, Any]:
     """An incident entry's events and state, from the entries before it and the signals that it holds."""
-    last = next((e for e in reversed(before) if e.kind == "incident"), None)
-    mutes = [
-        Mute(
-            e.payload["incident"],
-            date.fromisoformat(e.payload["until"]),
-            e.payload["reason"],
-            e.payload["by"],
-        )
-        for e in before
-        if e.kind == "incident_muted"
-    ]
     since, began = record["serving_since"], record.get("began")
     after, events = judge_incidents(
         loop,
-        Incidents() if last is None else Incidents.from_json(last.payload["state"]),
+        last_state(before),
         [Signal.from_json(item) for item in record["signals"]],
         as_of,
-        mutes=mutes,
+        mutes=mutes_of(before),
         serving_since=None if since is None else datetime.fromisoformat(since),
         began=None if began is None else datetime.fromisoformat(began),
     )

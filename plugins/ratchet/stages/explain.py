@@ -9,11 +9,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-import pandas as pd
-
 from ratchet.ledger.chain import Entry, plain
 from ratchet.loop import Loop
 from ratchet.settings import Settings
+from ratchet.stages.plain_rows import plain_rows
 from ratchet.stages.records import ledger_of
 from ratchet.stages.snapshots import snapshots
 from ratchet.warehouse.connect import open_warehouse
@@ -78,17 +77,7 @@ def explain_prediction(settings: Settings, loop: Loop, prediction_id: str) -> di
 
 
 def _rows(warehouse: Warehouse, sql: str, parameters: tuple[Any, ...]) -> list[dict[str, Any]]:
-    frame = warehouse.frame(sql, parameters)
-    return [{str(name): _value(value) for name, value in row.items()} for row in frame.to_dict("records")]
-
-
-def _value(value: Any) -> Any:
-    """A cell in Python's own types; None for every kind of missing."""
-    if value is None or (not isinstance(value, str) and bool(pd.isna(value))):
-        return None
-    if isinstance(value, pd.Timestamp):
-        return value.to_pydatetime()
-    return value.item() if hasattr(value, "item") else value
+    return plain_rows(warehouse.frame(sql, parameters))
 
 
 def _prediction(warehouse: Warehouse, loop: Loop, prediction_id: str) -> dict[str, Any]:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from ratchet.incidents.judge import Incident, Incidents, Mute, judge_incidents
+from ratchet.incidents.judge import Incident, Mute, judge_incidents
 from ratchet.incidents.signals import Signal, signals_of
 from ratchet.ledger.chain import Entry
+from ratchet.ledger.incident_entries import last_state, mutes_of
 from ratchet.ledger.state import fold
 from ratchet.loop import Loop
 from ratchet.published import publish, read
@@ -114,26 +115,6 @@ def _judged(
         log(f"incident {event['incident']} {event['what']} ({event['severity']}): {event['detail']}")
     found = entry.payload["state"]["open"]
     return {"open": len(found), "events": [f"{e['what']} {e['incident']}" for e in entry.payload["events"]]}
-
-
-def last_state(entries: Sequence[Entry]) -> Incidents:
-    """What was open after the last judgement."""
-    entry = next((e for e in reversed(entries) if e.kind == "incident"), None)
-    return Incidents() if entry is None else Incidents.from_json(entry.payload["state"])
-
-
-def mutes_of(entries: Sequence[Entry]) -> list[Mute]:
-    """The mutes so far; of two of one incident the later counts."""
-    return [
-        Mute(
-            e.payload["incident"],
-            date.fromisoformat(e.payload["until"]),
-            e.payload["reason"],
-            e.payload["by"],
-        )
-        for e in entries
-        if e.kind == "incident_muted"
-    ]
 
 
 def mute(settings: Settings, loop: Loop, incident: str, until: date, reason: str, by: str) -> Entry:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from ratchet.ledger.chain import Entry, plain
 from ratchet.loop import Loop
 from ratchet.settings import Settings
+from ratchet.stages.plain_rows import plain_rows
 from ratchet.stages.records import ledger_of
 from ratchet.stages.snapshots import snapshots, trained_on
 from ratchet.warehouse.connect import open_warehouse
@@ -44,7 +45,7 @@ def trace_feedback(settings: Settings, loop: Loop, feedback_id: str) -> dict[str
         WarehouseError: nothing has landed yet.
     """
     with open_warehouse(settings, purpose=f"tracing an answer of {loop.loop}", read_only=True) as wh:
-        rows = _records(
+        rows = plain_rows(
             wh.frame(
                 "select * from raw.feedback where loop = ? and feedback_id = ? order by received_at, row_hash",
                 (loop.loop, feedback_id),
@@ -57,8 +58,8 @@ def trace_feedback(settings: Settings, loop: Loop, feedback_id: str) -> dict[str
             )
         newest = rows[-1]
         unit = str(newest["unit_id"])
-        fact = _records(_if_there(wh, loop, "marts.fct_feedback", "feedback_id", feedback_id))
-        label = _records(_if_there(wh, loop, "marts.fct_labels", "unit_id", unit))
+        fact = plain_rows(_if_there(wh, loop, "marts.fct_feedback", "feedback_id", feedback_id))
+        label = plain_rows(_if_there(wh, loop, "marts.fct_labels", "unit_id", unit))
         understood = [row for table in _enriched(wh) for row in _understood(wh, loop, table, feedback_id)]
         served = _served(wh, loop)
     entries = ledger_of(settings).entries(loop.loop)
@@ -147,7 +148,7 @@ def trace_model(settings: Settings, loop: Loop, version: int, limit: int = LISTE
                     "answers": None if units is None else len(answers),
                     "by_channel": {} if units is None else _counts(answers["channel"]),
                     "by_category": {} if units is None else _counts(answers["category"]),
-                    "listed": [] if units is None else _records(answers.tail(limit)[["feedback_id", "unit_id"]]),
+                    "listed": [] if units is None else plain_rows(answers.tail(limit)[["feedback_id", "unit_id"]]),
                 },
                 "feedback_features": list(loop.monitoring.alerts.feeds.get("feedback", ())),
                 "decisions": decisions(entries, version),
@@ -211,7 +212,7 @@ def _enriched(wh: Warehouse) -> list[str]:
 
 
 def _understood(wh: Warehouse, loop: Loop, table: str, feedback_id: str) -> list[dict[str, Any]]:
-    return _records(
+    return plain_rows(
         wh.frame(
             f"select * from {checked_table(table)} where loop = ? and feedback_id = ? "  # noqa: S608
             "order by enrichment_version",
@@ -241,16 +242,3 @@ def _if_there(wh: Warehouse, loop: Loop, table: str, column: str, value: str) ->
 
 def _counts(values: pd.Series) -> dict[str, int]:
     return {str(name): int(n) for name, n in values.fillna("not said").value_counts().sort_index().items()}
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): _value(value) for name, value in row.items()} for row in frame.to_dict("records")]
-
-
-def _value(value: Any) -> Any:
-    """A cell in Python's own types; None for every kind of missing."""
-    if value is None or (not isinstance(value, str) and bool(pd.isna(value))):
-        return None
-    if isinstance(value, pd.Timestamp):
-        return value.to_pydatetime()
-    return value.item() if hasattr(value, "item") else value
