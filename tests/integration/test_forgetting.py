@@ -11,25 +11,28 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fastapi.testclient import TestClient
 from tests.integration.small_world import LAST, SmallWorld
 from typer.testing import CliRunner
 
+from ratchet.capture.api import make_app
 from ratchet.certificate.replay import replay
 from ratchet.cli import app
 from ratchet.feedback.forgetting import Flagged
 from ratchet.landing.contract import load_contract
 from ratchet.landing.land import land_range
 from ratchet.landing.people import PersonKeyError, person_key
+from ratchet.landing.release import release
 from ratchet.ledger.state import fold
 from ratchet.ledger.store import migrate
-from ratchet.loop import Loop
+from ratchet.loop import Loop, load_loop
 from ratchet.settings import Settings, load_settings
 from ratchet.stages.forget import NobodyNamed, _Forgetting, forget
 from ratchet.stages.records import ledger_of
@@ -147,8 +150,6 @@ def found_in(settings: Settings) -> dict[str, set[str]]:
 
 @pytest.fixture
 def planted(settings_of: Callable[..., Settings], tmp_path: Path) -> Iterator[tuple[Settings, Loop]]:
-    from ratchet.loop import load_loop
-
     settings = settings_of(tmp_path / "home")
     loop = load_loop(settings.loops_dir / "flights.yml")
     migrate(settings.ledger_url)
@@ -283,6 +284,99 @@ def test_another_key_is_refused_before_anything_lands(planted: tuple[Settings, L
     (settings.home / "secrets" / "person.key").chmod(0o644)
     with pytest.raises(PersonKeyError, match="chmod 600"):
         person_key(settings)
+
+
+def _endpoint(settings: Settings) -> TestClient:
+    """It takes feedback as of DAY and never rotates by itself."""
+    return TestClient(
+        make_app(settings, ("flights",), clock=lambda: datetime(DAY.year, DAY.month, DAY.day, 12, tzinfo=UTC),
+                 rotate_seconds=3_600)
+    )  # fmt: skip
+
+
+def _say(client: TestClient, n: int, user: str | None, text: str, channel: str = "rating") -> None:
+    message = {"prediction_id": f"p{n}", "unit_id": f"UA{n}", "channel": channel, "user_id": user}
+    message |= {"rating": 2, "text": text} if channel == "rating" else {"event": "app_error"}
+    found = client.post(
+        "/v1/loops/flights/feedback", json=message, headers={"Idempotency-Key": f"key-{n:05d}"}
+    )
+    assert found.status_code == 202, found.text
+
+
+def test_the_inbox_holds_no_id_and_is_searched_while_the_endpoint_runs(
+    settings_of: Callable[..., Settings], tmp_path: Path
+) -> None:
+    settings = settings_of(tmp_path / "home")
+    loop = load_loop(settings.loops_dir / "flights.yml")
+    migrate(settings.ledger_url)
+    person = person_key(settings).pseudonym("flights", USER)
+    with _endpoint(settings) as client:
+        _say(client, 1, USER, f"{TEXT} one")
+        _say(client, 2, "somebody@else.example", "fine")
+        _say(client, 3, USER, "", "telemetry")
+        waiting = "".join(p.read_text() for p in (settings.home / "inbox").rglob("api-*"))
+        assert waiting.count("\n") == 3 and waiting.count(person) == 2 and TEXT in waiting
+        assert USER not in waiting and "somebody@else" not in waiting
+        (done,) = forget(settings, loop, [USER], quiet)
+        assert done["files"] == {"feedback": 1, "telemetry": 1} and found_in(settings) == {}
+        _say(client, 4, USER, f"{TEXT} again")
+        _say(client, 5, None, "fine")
+    # A crash leaves the segments; the next start moves them, blanks and all, and knows the rows that stayed.
+    with _endpoint(settings) as client:
+        _say(client, 2, "somebody@else.example", "fine")
+    report = _land(settings, loop)
+    assert (report.rows_read, report.rows_landed, report.rows_forgotten) == (3, 2, 1)
+    assert found_in(settings) == {}
+    with open_warehouse(settings, purpose="test") as wh:
+        names = wh.frame("select coalesce(user_id, '') as name from raw.feedback order by prediction_id")
+    # The same name as if a file had brought the id.
+    assert names["name"].tolist() == [person_key(settings).pseudonym("flights", "somebody@else.example"), ""]
+
+
+def test_what_the_endpoint_handed_over_is_found_by_the_hash_before_it_lands(
+    settings_of: Callable[..., Settings], tmp_path: Path
+) -> None:
+    settings = settings_of(tmp_path / "home")
+    loop = load_loop(settings.loops_dir / "flights.yml")
+    migrate(settings.ledger_url)
+    with _endpoint(settings) as client:
+        _say(client, 1, USER, f"{TEXT} one")
+    assert found_in(settings), "the search would see nothing"
+    (done,) = forget(settings, loop, [USER], quiet)
+    assert done["files"] == {"feedback": 1} and found_in(settings) == {}
+
+
+def test_a_stored_name_is_believed_for_the_row_that_it_was_given_to_only(
+    settings_of: Callable[..., Settings], tmp_path: Path
+) -> None:
+    settings = settings_of(tmp_path / "home")
+    loop = load_loop(settings.loops_dir / "flights.yml")
+    key = person_key(settings)
+    bare = key.pseudonym("flights", USER)
+    sealed = key.sealed("flights", "feedback", ("other-1",), USER)
+    other_key = type(key)(b"another key for tests").sealed("flights", "feedback", ("other-4",), USER)
+    put(settings, "feedback", DAY, "a.jsonl", lines(
+        answer(1, sealed), answer(2, sealed), answer(3, bare), answer(4, other_key), answer(5, sealed[:-1] + "x"),
+    ))  # fmt: skip
+    report = _land(settings, loop)
+    assert (report.rows_landed, report.rows_quarantined) == (2, 3)
+    with open_warehouse(settings, purpose="test") as wh:
+        landed = wh.frame("select feedback_id, user_id from raw.feedback order by 1").itertuples(index=False)
+        held = wh.frame("select quarantine_id, reason, people from raw.quarantine order by source_line")
+    # An id that only looks like one is an id.
+    assert [tuple(row) for row in landed] == [
+        ("other-1", bare), ("other-5", key.pseudonym("flights", sealed[:-1] + "x"))
+    ]  # fmt: skip
+    assert held["people"].tolist().count(bare) == 0
+    assert all("no id of a person" in reason for reason in held["reason"])
+    # An operator who corrects a row may give the name that quarantine shows.
+    path = tmp_path / "corrected.jsonl"
+    path.write_bytes(lines({**answer(3, bare), "quarantine_id": held["quarantine_id"][1]}))
+    with open_warehouse(settings, purpose="test") as wh:
+        done = release(loop, settings, wh, "feedback", DAY, now=datetime(2013, 5, 16), corrected=path)
+        assert done.landed == 1
+        name = wh.scalar("select user_id from raw.feedback where feedback_id = 'other-3'")
+    assert name == bare
 
 
 def test_who_is_not_named_can_not_be_forgotten(planted: tuple[Settings, Loop]) -> None:

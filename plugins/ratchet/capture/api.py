@@ -1,7 +1,7 @@
 """The feedback endpoint: POST /v1/loops/{loop}/feedback.
 
 A 202 means that the redacted row is on disk and will land; the same Idempotency-Key again gives the same answer and no
-second row. What is refused is not echoed, logged or kept.
+second row. What is refused is not echoed, logged or kept. Who it is from is hashed before it is written.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from ratchet.capture.inbox import Inbox, InboxError, KeyReused
 from ratchet.capture.limits import RateLimit
 from ratchet.capture.messages import Message, TooEarly, row_of
+from ratchet.landing.people import person_key
 from ratchet.settings import Settings
 
 LARGEST_BODY = 32_768
@@ -42,7 +43,9 @@ def make_app(
 
     Raises:
         InboxError: another endpoint serves one of the loops.
+        PersonKeyError: there is no usable key to hash people's ids with.
     """
+    people = person_key(settings)
     inboxes = {
         (loop, source): Inbox(
             settings.home / "inbox" / loop / source, settings.landing_dir / loop / source, key
@@ -101,6 +104,8 @@ def make_app(
             now = clock()
             # Behind a proxy or an address that changes, a retry must still be known: the key alone names the row.
             source, row = row_of(message, loop, "", key, now)
+            if "user_id" in row:
+                row["user_id"] = people.sealed(loop, source, (row[_KEYS[source]],), row["user_id"])
             is_new = await run_in_threadpool(inboxes[loop, source].append, row, now.date())
         except ValidationError as error:
             return _refused(

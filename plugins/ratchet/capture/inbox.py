@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from io import FileIO
@@ -98,15 +99,16 @@ class Inbox:
             self.rotate()
         segment = self._segment or self._open(day)
         line = json.dumps(row, ensure_ascii=False, sort_keys=True, allow_nan=False).encode() + b"\n"
-        before = segment.handle.tell()
-        try:
-            written = segment.handle.write(line)
-            if written != len(line):
-                raise OSError("the disk is full")
-        except OSError as error:
-            # What half a line is worth is nothing, and the next one must not follow it.
-            segment.handle.truncate(before)
-            raise InboxError(f"{segment.path}: {error}") from None
+        with changing(self._folder):
+            before = segment.handle.tell()
+            try:
+                written = segment.handle.write(line)
+                if written != len(line):
+                    raise OSError("the disk is full")
+            except OSError as error:
+                # What half a line is worth is nothing, and the next one must not follow it.
+                segment.handle.truncate(before)
+                raise InboxError(f"{segment.path}: {error}") from None
         segment.rows += 1
         self._written += 1
 
@@ -159,6 +161,10 @@ class Inbox:
         self._lock.close()
 
     def _land(self, path: Path) -> Path | None:
+        with changing(self._folder):
+            return self._moved(path)
+
+    def _moved(self, path: Path) -> Path | None:
         data = path.read_bytes()
         whole = data[
             : data.rfind(b"\n") + 1
@@ -175,15 +181,30 @@ class Inbox:
         return target
 
     def _recover(self) -> None:
-        for path in sorted(self._folder.glob("api-*.jsonl")):
+        for path in segments(self._folder):
             self._land(path)
         days = sorted(path.name for path in self._landing.glob("received_date=*"))[-REMEMBERED_DAYS - 1 :]
         for day in days:
             received = date.fromisoformat(day.removeprefix("received_date="))
             for path in sorted((self._landing / day).glob("api-*.jsonl")):
                 for line in path.read_bytes().splitlines():
+                    if not line.strip():
+                        continue  # a row of somebody who was forgotten stood there
                     row = json.loads(line)
                     self._seen[str(row[self._key])] = (content_hash(row), received)
+
+
+@contextmanager
+def changing(folder: Path) -> Iterator[None]:
+    """Nobody else writes into a segment of the inbox, or moves one, meanwhile: neither endpoint nor forgetting."""
+    with (folder / "changing").open("ab") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def segments(folder: Path) -> list[Path]:
+    """The segments that have not been moved yet."""
+    return sorted(folder.glob("api-*.jsonl"))
 
 
 def _name(day: date, number: int) -> str:

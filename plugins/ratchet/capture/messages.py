@@ -93,7 +93,7 @@ def row_of(message: Message, loop: str, client: str, key: str, now: datetime) ->
         "is_simulated": message.is_simulated,
         "event_at": _told(min(happened, now)),
         "received_at": _told(now),
-        "user_id": message.user_id,
+        "user_id": (message.user_id or "").strip() or None,
     }
     if message.channel in ("telemetry", "prompt_asked"):
         event = "rating_asked" if message.channel == "prompt_asked" else message.event

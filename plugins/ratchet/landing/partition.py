@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ratchet.landing.contract import SourceContract
-from ratchet.landing.people import People, PersonKey, forgotten_people
+from ratchet.landing.people import FORGED, People, PersonKey, forgotten_people
 from ratchet.landing.quarantine import Origin, quarantine_frame, quarantine_id
 from ratchet.landing.readers import Chunk, Rejected
 from ratchet.landing.report import FileCounts
@@ -23,6 +23,7 @@ from ratchet.landing.row_hash import fingerprints, row_hashes
 from ratchet.landing.seen import Seen
 from ratchet.landing.spill import ExtraNames, redacted, spill_column
 from ratchet.landing.validate import validate
+from ratchet.landing.values import Reasons
 from ratchet.warehouse.protocol import Warehouse
 
 # Known fingerprints are read in slices of about so many, so that a large partition is never held as texts.
@@ -93,7 +94,7 @@ class Partition:
     def take(self, origin: Origin, chunk: Chunk, names: ExtraNames) -> Taken:
         """Land the chunk's good rows, set the others aside; what became of them."""
         typed, good, reasons = validate(chunk, self._contract, self._day, self._lag)
-        typed, gone = self._named(typed, len(good))
+        typed, gone = self._named(typed, good, reasons)
         rejected = list(chunk.rejected)
         rejected += [
             Rejected(chunk.lines[i], str(reasons[i]), chunk.original(int(i)))
@@ -111,25 +112,36 @@ class Partition:
             forgotten=int(gone.sum()) + len(rejected) - len(kept),
         )
 
-    def _named(self, typed: dict[str, pa.Array], count: int) -> tuple[dict[str, pa.Array], np.ndarray]:
-        """The columns as they may be stored, and which rows are about somebody who is forgotten."""
+    def _named(
+        self, typed: dict[str, pa.Array], good: np.ndarray, reasons: Reasons, *, is_trusted: bool = False
+    ) -> tuple[dict[str, pa.Array], np.ndarray]:
+        """The columns as they may be stored, and which rows are about somebody who is forgotten.
+
+        Rows that bring a stored name which is not theirs are taken out of `good`.
+        """
         if not self._contract.people:
-            return typed, np.zeros(count, dtype=bool)
+            return typed, np.zeros(len(good), dtype=bool)
         if self._people is None:
             raise LandingError(
                 f"rows of {self._contract.source} name people and there is no key to hash their ids with"
             )
-        return self._people.hashed(typed)
+        named = self._people.named(typed, is_trusted=is_trusted)
+        reasons[good & named.forged] = f"{self._contract.people[0]}: {FORGED}"
+        good &= ~named.forged
+        return named.columns, named.gone
 
     def _is_gone(self, rejected: Rejected, header: str | None) -> bool:
         if self._people is None or not self._people.forgotten or rejected.line == 0:
             return False
         return not self._people.forgotten.isdisjoint(self._people.in_original(rejected.original, header)[1])
 
-    def retake(self, origin: Origin, chunk: Chunk) -> Retaken:
-        """Land the rows that were set aside and are good by now; what becomes of each, by its line."""
+    def retake(self, origin: Origin, chunk: Chunk, *, is_trusted: bool = False) -> Retaken:
+        """Land the rows that were set aside and are good by now; what becomes of each, by its line.
+
+        `is_trusted`: an operator corrected them, from what quarantine shows, where people have their stored names.
+        """
         typed, good, reasons = validate(chunk, self._contract, self._day, self._lag)
-        typed, gone = self._named(typed, len(good))
+        typed, gone = self._named(typed, good, reasons, is_trusted=is_trusted)
         good &= ~gone
         new = self._land(origin, chunk, typed, good, ExtraNames())
         lines = np.asarray(chunk.lines, dtype=np.int64)

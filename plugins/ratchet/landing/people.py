@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,10 @@ from ratchet.settings import Settings
 from ratchet.warehouse.protocol import Warehouse, WarehouseError
 
 _PSEUDONYM = re.compile(r"u_[0-9a-f]{32}")
+_SEALED = re.compile(r"(u_[0-9a-f]{32})\.[0-9a-f]{32}")
+_RESERVED = re.compile(rf"{_PSEUDONYM.pattern}|{_SEALED.pattern}")
+#: Why a row does not land that brings a name which landing gives.
+FORGED = "is a stored name that was not given to this row"
 _SHORTEST_KEY = 16
 WITHHELD = "[withheld: it may say who the person is]"
 
@@ -42,31 +46,49 @@ class PersonKey:
     secret: bytes = field(repr=False)
 
     def pseudonym(self, loop: str, person: str) -> str:
-        """The name of `person` in tables of `loop`: u_ and 32 hex digits. A pseudonym stays what it is.
+        """The name of `person` in tables of `loop`: u_ and 32 hex digits. Asked by an operator: a name stays itself.
 
         >>> PersonKey(b"k" * 16).pseudonym("flights", " jo@example.com") == PersonKey(b"k" * 16).pseudonym(
         ...     "flights", "jo@example.com")
         True
         """
-        plain = unicodedata.normalize("NFC", person).strip()
-        if _PSEUDONYM.fullmatch(plain):
-            return plain
-        content = f"{loop}\x1f{plain}".encode("utf-8", "surrogatepass")
+        plain = _plain(person)
+        return plain if _PSEUDONYM.fullmatch(plain) else self.hashed(loop, plain)
+
+    def hashed(self, loop: str, person: str) -> str:
+        """The same for an id that comes from outside: whatever it looks like, it is an id."""
+        content = f"{loop}\x1f{_plain(person)}".encode("utf-8", "surrogatepass")
         return f"u_{hmac.digest(self.secret, content, 'sha256').hex()[:32]}"
 
-    def pseudonyms(self, loop: str, ids: pa.Array) -> pa.Array:
-        """The same for a column; a missing or blank id stays missing."""
-        listed = ids.cast(pa.string()).dictionary_encode()
-        names = [
-            self.pseudonym(loop, text) if text and text.strip() else None
-            for text in listed.dictionary.to_pylist()
-        ]
-        return pa.array(names, pa.string()).take(listed.indices)
+    def sealed(self, loop: str, source: str, row: tuple[str, ...], person: str) -> str:
+        """The name of `person` for the one row of `source` whose keys are `row`, as landing believes it."""
+        return self._seal(loop, source, row, self.hashed(loop, person))
+
+    def opened(self, loop: str, source: str, row: tuple[str, ...], text: str) -> str | None:
+        """The name in `text` if it was sealed under this key for this row, else None."""
+        found = _SEALED.fullmatch(_plain(text))
+        if found is None or not hmac.compare_digest(self._seal(loop, source, row, found[1]), _plain(text)):
+            return None
+        return found[1]
+
+    def _seal(self, loop: str, source: str, row: tuple[str, ...], name: str) -> str:
+        content = "\x1f".join(("sealed name", loop, source, *row, name)).encode("utf-8", "surrogatepass")
+        return f"{name}.{hmac.digest(self.secret, content, 'sha256').hex()[:32]}"
 
     @property
     def fingerprint(self) -> str:
         """What tells this key from another one, and does not give it away."""
         return hmac.digest(self.secret, b"ratchet person key", "sha256").hex()[:16]
+
+
+@dataclass(frozen=True)
+class Named:
+    """Columns with names for ids; which rows are about somebody who is forgotten, and which bring a name that is
+    not theirs to bring."""
+
+    columns: dict[str, pa.Array]
+    gone: np.ndarray
+    forged: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -78,17 +100,44 @@ class People:
     key: PersonKey
     forgotten: frozenset[str] = frozenset()
 
-    def hashed(self, typed: dict[str, pa.Array]) -> tuple[dict[str, pa.Array], np.ndarray]:
-        """The columns with pseudonyms for ids, and which rows are about somebody who is forgotten."""
+    def named(self, typed: Mapping[str, pa.Array], *, is_trusted: bool = False) -> Named:
+        """Names for ids. `typed` has the people's columns and the keys.
+
+        A stored name is believed where it is sealed for its row, and where an operator gives it (`is_trusted`):
+        else whoever knows one could speak for that person.
+        """
+        contract = self.contract
         count = len(next(iter(typed.values()))) if typed else 0
-        gone = np.zeros(count, dtype=bool)
+        gone, forged = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
         changed = dict(typed)
-        for name in self.contract.people:
-            changed[name] = self.key.pseudonyms(self.loop, typed[name])
+        for column in contract.people:
+            listed = typed[column].cast(pa.string()).dictionary_encode()
+            ids = listed.dictionary.to_pylist()
+            reserved = [bool(text and _RESERVED.fullmatch(_plain(text))) for text in ids]
+            names = [
+                self.key.hashed(self.loop, text) if text and text.strip() and not kept else None
+                for text, kept in zip(ids, reserved, strict=True)
+            ]
+            changed[column] = pa.array(names, pa.string()).take(listed.indices)
+            if any(reserved):
+                own = pa.array(reserved, pa.bool_()).take(listed.indices).fill_null(False)
+                at = np.flatnonzero(own.to_numpy(zero_copy_only=False))
+                whole = changed[column].to_pylist()
+                for i in at:
+                    row = tuple(str(typed[name][int(i)].as_py()) for name in contract.keys)
+                    whole[i] = self._believed(ids[listed.indices[int(i)].as_py()], row, is_trusted)
+                    forged[i] |= whole[i] is None
+                changed[column] = pa.array(whole, pa.string())
             if self.forgotten:
-                known = pc.is_in(changed[name], value_set=pa.array(sorted(self.forgotten), pa.string()))
+                known = pc.is_in(changed[column], value_set=pa.array(sorted(self.forgotten), pa.string()))
                 gone |= np.asarray(known.to_numpy(zero_copy_only=False), dtype=bool)
-        return changed, gone
+        return Named(changed, gone, forged)
+
+    def _believed(self, text: str, row: tuple[str, ...], is_trusted: bool) -> str | None:
+        plain = _plain(text)
+        if is_trusted and _PSEUDONYM.fullmatch(plain):
+            return plain
+        return self.key.opened(self.loop, self.contract.source, row, plain)
 
     def in_original(self, original: bytes, header: str | None) -> tuple[bytes, tuple[str, ...]]:
         """A refused row with pseudonyms for ids, and whose they are; as it was when it names nobody.
@@ -109,8 +158,8 @@ class People:
             named = {n: row[n] for n in self.contract.people if row.get(n) not in (None, "")}
             if not named:
                 return text
-            masked = {n: self._found(_said(value), found) for n, value in named.items()}
-            return json.dumps({**row, **masked}, ensure_ascii=False)
+            masked = {n: self._found(_said(value), found, row) for n, value in named.items()}
+            return text if masked == named else json.dumps({**row, **masked}, ensure_ascii=False)
         for name in self.contract.people:
             value = re.compile(
                 rf'("{re.escape(name)}"\s{{0,20}}:\s{{0,20}})(?:"((?:[^"\\]|\\.)*)"?|([^,}}\s"]+))'
@@ -129,18 +178,29 @@ class People:
             return WITHHELD
         if len(fields) != len(names):
             return WITHHELD
-        shown = text
+        shown, row = text, dict(zip(names, fields, strict=True))
         for i in at:
             if fields[i].strip():
                 # The field's own text, so that the row stays readable by the same header.
-                shown = shown.replace(fields[i], self._found(fields[i], found))
+                shown = shown.replace(fields[i], self._found(fields[i], found, row))
         return shown
 
-    def _found(self, person: str, found: list[str]) -> str:
+    def _found(self, person: str, found: list[str], row: Mapping[str, Any] | None = None) -> str:
+        """What is shown for an id. A name that is sealed for `row` says nothing more than that name, and stays; of
+        a row that can't be taken apart it is enough that it has the form."""
         if not person.strip():
             return person
-        found.append(self.key.pseudonym(self.loop, person))
+        if sealed := _SEALED.fullmatch(_plain(person)):
+            keys = () if row is None else tuple(str(row.get(name)) for name in self.contract.keys)
+            if row is None or self.key.opened(self.loop, self.contract.source, keys, person):
+                found.append(sealed[1])
+                return person
+        found.append(self.key.hashed(self.loop, person))
         return found[-1]
+
+
+def _plain(person: str) -> str:
+    return unicodedata.normalize("NFC", person).strip()
 
 
 def _said(value: Any) -> str:

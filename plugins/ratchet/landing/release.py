@@ -189,11 +189,13 @@ def _retake(
     header: str | None,
     now: datetime,
     done: Released,
+    *,
+    is_trusted: bool = False,
 ) -> None:
     """Try the lines of one file again, and write down what became of them."""
     if not lines:
         return
-    result = partition.retake(origin, parsed(lines, header, task.contract))
+    result = partition.retake(origin, parsed(lines, header, task.contract), is_trusted=is_trusted)
     settle(task.wh, [ids[line] for line in result.landed], "released", "landed", now)
     settle(task.wh, [ids[line] for line in result.duplicate], "released", "duplicate", now)
     done.landed += len(result.landed)
@@ -293,4 +295,4 @@ def _release_corrected(
     for origin, part in _by_file(task, held[held["quarantine_id"].isin(list(rows.by_id))]):
         ids = dict(zip(part["source_line"].astype(int), part["quarantine_id"], strict=True))
         lines = {line: json.dumps(rows.by_id[ids[line]], ensure_ascii=True).encode() for line in ids}
-        _retake(task, partition, origin, ids, lines, None, now, done)
+        _retake(task, partition, origin, ids, lines, None, now, done, is_trusted=True)

@@ -64,14 +64,14 @@ def lines_about(file: DeliveredFile, people: People, plain: frozenset[str] = fro
     with file.open() as stream:
         for chunk in read_chunks(stream, file.name, people.contract, without=without):
             for rejected in chunk.rejected:
-                named = people.in_original(rejected.original, chunk.header)[1]
-                if not people.forgotten.isdisjoint(named) or any(m in rejected.original for m in marks):
+                whose = people.in_original(rejected.original, chunk.header)[1]
+                if not people.forgotten.isdisjoint(whose) or any(m in rejected.original for m in marks):
                     found.append(rejected.line)
             if not chunk.lines:
                 continue
-            ids = {name: _as_text(chunk.columns[name]) for name in people.contract.people}
-            _, gone = people.hashed(ids)
-            found += np.asarray(chunk.lines, dtype=np.int64)[gone].tolist()
+            wanted = (*people.contract.people, *people.contract.keys)
+            named = people.named({name: _as_text(chunk.columns[name]) for name in wanted})
+            found += np.asarray(chunk.lines, dtype=np.int64)[named.gone].tolist()
     return sorted(set(found))
 
 

@@ -12,6 +12,7 @@ from datetime import date
 
 import pandas as pd
 
+from ratchet.capture.forgetting import blank_rows
 from ratchet.landing.contract import SourceContract, load_contract
 from ratchet.landing.files import DeliveredFile, delivered, location_of, partitions
 from ratchet.landing.land import ensure_tables
@@ -134,18 +135,22 @@ def remove_raw(
     plain: frozenset[str],
     log: Log,
 ) -> Removed:
-    """Landed rows, rows in quarantine, and the rows of the files that they came in."""
+    """Landed rows, rows in quarantine, the rows of the files that they came in, and those that wait in the inbox."""
     done = Removed()
+    plain |= {person}  # rows that the endpoint took name them by the hash
     for source, contract in contracts_with_people(settings, loop).items():
+        people = People(loop.loop, contract, key, frozenset({person}))
+        # First the inbox: what leaves it meanwhile is in the landing folder before that is searched.
+        if waiting := blank_rows(settings.home / "inbox" / loop.loop / source, people, plain):
+            done.files[source] = done.files.get(source, 0) + waiting
         location = location_of(settings, loop.loop, source, loop.sources[source])
         folders = dict(partitions(location, lambda line: None))
         days = _days_in_tables(wh, loop.loop, contract, person)
         for day, folder in folders.items():
-            if day not in days and plain:
+            if day not in days:
                 files = delivered(location, folder, lambda line: None)
                 if any(is_ours(settings, f) and says(f, contract, plain) for f in files):
                     days.add(day)
-        people = People(loop.loop, contract, key, frozenset({person}))
         for day in sorted(days):
             files = delivered(location, folders[day], lambda line: None) if day in folders else []
             with wh.lock(f"land:{loop.loop}:{source}:{day}"), wh.transaction():
