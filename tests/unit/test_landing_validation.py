@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from ratchet.landing.quarantine import LONGEST_ORIGINAL, printable
 from ratchet.landing.readers import Chunk, Rejected, UnreadableFile, read_chunks
 from ratchet.landing.row_hash import row_hashes
 from ratchet.landing.validate import validate
+from ratchet.settings import load_settings
 
 DAY = date(2013, 5, 14)
 CONTRACT = SourceContract(
@@ -217,6 +219,45 @@ def test_csv_with_other_columns_is_refused_as_a_whole(header: str, what: str) ->
         read(f"{header}\n{CSV_GOOD}".encode(), "csv", CONTRACT)
 
 
+def _with_optional(name: str) -> SourceContract:
+    return SourceContract(
+        CONTRACT.source, tuple(replace(c, optional=True) if c.name == name else c for c in CONTRACT.columns)
+    )
+
+
+@pytest.mark.parametrize("fmt", ["csv", "parquet"])
+def test_a_column_that_came_later_may_be_absent_from_a_file(fmt: str) -> None:
+    frame = good_frame().drop(columns="comment").astype({"rating": "Int64"})
+    data = frame.to_csv(index=False).encode() if fmt == "csv" else parquet(frame)
+    with pytest.raises(UnreadableFile, match="missing comment"):
+        read(data, fmt, CONTRACT)
+    typed, good, why = validate(read(data, fmt, _with_optional("comment")), CONTRACT, DAY)
+    assert good.all(), why
+    assert typed["comment"].to_pylist() == [None, None]
+    # The rows are those that a file with an empty column would give.
+    full = good_frame().assign(comment=None)
+    same, _, _ = validate(read(parquet(full), "parquet", CONTRACT), CONTRACT, DAY)
+    assert hashes_of(typed, CONTRACT) == hashes_of(same, CONTRACT)
+    with pytest.raises(UnreadableFile, match="missing price"):
+        changed = frame.drop(columns="price")
+        data = changed.to_csv(index=False).encode() if fmt == "csv" else parquet(changed)
+        read(data, fmt, _with_optional("comment"))
+
+
+@pytest.mark.parametrize("name", ["Comment", "coment", "comments"])
+def test_a_misspelt_optional_column_is_not_lost(name: str) -> None:
+    with pytest.raises(UnreadableFile, match="was comment meant"):
+        read(f"{HEADER.replace('comment', name)}\n{CSV_GOOD}".encode(), "csv", _with_optional("comment"))
+
+
+def test_what_feedback_gained_lately_is_optional_and_what_it_needs_is_not() -> None:
+    contract = load_contract(load_settings({}).dbt_dir, "feedback")
+    assert contract.may_be_absent == {
+        "is_helpful", "subject", "resolution", "thread_id", "ticket_status", "prompt_id", "consent", "user_id"
+    }  # fmt: skip
+    assert not any(column.required for column in contract.columns if column.optional)
+
+
 def good_frame() -> pd.DataFrame:
     return pd.DataFrame(
         {
@@ -363,6 +404,10 @@ def test_contract_without_a_known_time_is_refused() -> None:
         ),
         (lambda t: t["sources"][0]["tables"][0]["columns"][0].update(data_type="json"), "json"),
         (lambda t: t["sources"][0]["tables"][0]["columns"][0]["config"]["meta"].pop("key"), "key: true"),
+        (
+            lambda t: t["sources"][0]["tables"][0]["columns"][1]["config"]["meta"].update(optional=True),
+            "optional and required",
+        ),
         (
             lambda t: t["sources"][0]["tables"][0]["columns"][0]["config"]["meta"].update(allowed=[]),
             "allowed",

@@ -27,7 +27,18 @@ ADDED_TYPES = {
 }
 ADDED_BY_LANDING = tuple(ADDED_TYPES)
 META_KEYS = frozenset(
-    {"required", "min", "max", "allowed", "max_length", "key", "free_text", "person", "added_by_landing"}
+    {
+        "required",
+        "optional",
+        "min",
+        "max",
+        "allowed",
+        "max_length",
+        "key",
+        "free_text",
+        "person",
+        "added_by_landing",
+    }
 )
 DEFAULT_MAX_LENGTH = 1_000
 # Free text is what a person wrote; it is redacted before it is stored.
@@ -54,6 +65,8 @@ class Column:
     free_text: bool = False
     #: Names a person: stored as a keyed hash, never as it came.
     person: bool = False
+    #: A CSV or Parquet file may lack it as a whole: its rows land with null.
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +88,11 @@ class SourceContract:
     def people(self) -> tuple[str, ...]:
         """The columns that say who a row is about."""
         return tuple(column.name for column in self.columns if column.person)
+
+    @property
+    def may_be_absent(self) -> frozenset[str]:
+        """The columns that a file may do without: they came later, or producers that know nobody have none."""
+        return frozenset(column.name for column in self.columns if column.optional or column.person)
 
     @property
     def is_personal(self) -> bool:
@@ -147,6 +165,8 @@ def _column(where: str, entry: dict[str, Any]) -> Column | None:
     allowed = meta.get("allowed")
     if allowed is not None and (not isinstance(allowed, list) or not allowed):
         raise ContractError(f"{where}: allowed must list at least one value")
+    if meta.get("optional") and (meta.get("required") or meta.get("key")):
+        raise ContractError(f"{where}: optional and required (or key) exclude each other; take one away")
     return Column(
         name=name,
         data_type=data_type,
@@ -158,6 +178,7 @@ def _column(where: str, entry: dict[str, Any]) -> Column | None:
         max_length=int(meta.get("max_length") or DEFAULT_MAX_LENGTH),
         free_text=bool(meta.get("free_text", name in FREE_TEXT)),
         person=_names_person(where, data_type, meta),
+        optional=bool(meta.get("optional")),
     )
 
 

@@ -11,6 +11,7 @@ import gzip
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
@@ -19,6 +20,8 @@ from ratchet.landing.contract import SourceContract
 
 FORMATS = ("jsonl", "csv", "parquet")
 ROWS_PER_CHUNK = 50_000
+# From here on a column that nobody knows is taken for a misspelt one.
+_ALIKE = 0.85
 
 
 @dataclass(frozen=True)
@@ -112,12 +115,12 @@ def checked_header(
     """The columns of a file that the contract does not name.
 
     Raises:
-        UnreadableFile: a column comes twice, or one of the contract is missing.
+        UnreadableFile: a column comes twice, or one of the contract is missing that is not optional.
     """
     if len(set(found)) != len(found):
         twice = sorted({name for name in found if found.count(name) > 1})
         raise UnreadableFile(f"column {', '.join(twice)[:500]} comes twice")
-    may_lack = without | set(contract.people)
+    may_lack = without | contract.may_be_absent
     missing = [name for name in contract.names if name not in found and name not in may_lack]
     unknown = [name for name in found if name not in contract.names]
     if missing:
@@ -125,4 +128,8 @@ def checked_header(
         raise UnreadableFile(
             f"columns differ from the contract of {contract.source}: missing {', '.join(missing)}{told}"
         )
+    for name in sorted(may_lack - set(found)):
+        # Rows without consent are of somebody who was never asked; under another name it would be lost silently.
+        if meant := get_close_matches(name, {text.lower(): text for text in unknown}, 1, _ALIKE):
+            raise UnreadableFile(f"column {meant[0][:100]} is not in the contract; was {name} meant?")
     return unknown
