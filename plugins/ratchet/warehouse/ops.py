@@ -79,6 +79,19 @@ _TABLES = {
         weights_version varchar not null, as_of timestamp not null,
         weight double precision not null, reason varchar not null,
         primary key (loop, feedback_id, weights_version, as_of)""",
+    "ops.annotations": """
+        loop varchar not null, feedback_id varchar not null, annotator varchar not null, category varchar not null,
+        rubric_version varchar not null, event_at timestamp not null, received_at timestamp not null,
+        source varchar not null,
+        primary key (loop, feedback_id, annotator, rubric_version, event_at)""",
+    "ops.annotation_sets": """
+        loop varchar not null, label_set varchar not null, rubric_version varchar not null, as_of timestamp not null,
+        is_current boolean not null,
+        primary key (loop, label_set)""",
+    "ops.annotation_resolved": """
+        loop varchar not null, label_set varchar not null, feedback_id varchar not null, category varchar not null,
+        state varchar not null,
+        primary key (loop, label_set, feedback_id)""",
     "raw.quarantine": """
         loop varchar not null, source varchar not null, received_date date not null,
         source_file varchar not null, source_line integer not null,
