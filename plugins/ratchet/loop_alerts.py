@@ -48,7 +48,7 @@ class Alerts(_Part):
 
     open_after: int = Field(default=2, ge=1)
     at_once: tuple[str, ...] = (
-        "freshness:*", "volume:*", "schema:*", "not-measured:*", "quality:*", "labels:*", "drift:*",
+        "freshness:*", "stale:*", "volume:*", "schema:*", "not-measured:*", "quality:*", "labels:*", "drift:*",
     )  # fmt: skip
     close_after_days: int = Field(default=3, ge=1)
     grace_days: int = Field(default=21, ge=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -134,6 +135,49 @@ def test_the_other_two_do_not_wait(world: Any, condition: str) -> None:
             continue  # without a request there is no window to judge
         sensor = ConditionSensor(task_id="wait", loop="flights", condition=other)
         assert sensor.execute(context())
+
+
+def test_a_wait_that_passes_its_deadline_says_what_was_missing_and_fails(world: Any) -> None:
+    """Through what the triggerer keeps of it: the clock, not a number of looks, ends the wait."""
+    from airflow.sdk.exceptions import AirflowFailException
+    from airflow.sdk.module_loading import import_string
+
+    from ratchet.airflow.sensors import ConditionSensor
+
+    reason = make_false(world, "labels")
+    hours = world.loop.triggers.labels.wait_hours
+    before = time.time()
+    path, arguments = deferred("labels").serialize()
+    assert before + hours * 3600 <= arguments["deadline"] <= time.time() + hours * 3600
+    assert look(import_string(path)(**arguments), 0.4) == [], "it gave up before its deadline"
+
+    late = import_string(path)(**{**arguments, "deadline": time.time() + 0.5})
+    began = time.time()
+    (event,) = look(late, 60)
+    assert time.time() - began >= 0.5 and set(event.payload) == {"missing"}
+    assert reason in event.payload["missing"]
+    sensor = ConditionSensor(task_id="wait_for_labels", loop="flights", condition="labels")
+    with pytest.raises(AirflowFailException) as failed:
+        sensor.resume(context(), event.payload)
+    said = str(failed.value)
+    assert "waited too long for labels" in said and reason in said and "ratchet close-request" in said
+
+
+def test_what_holds_by_the_deadline_goes_on(world: Any) -> None:
+    """A look comes before the end: a triggerer that was down past the deadline does not fail what is ready."""
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from ratchet.airflow.sensors import ConditionSensor
+
+    make_false(world, "labels")
+    trigger = deferred("labels")
+    trigger.deadline = time.time() - 3_600
+    make_true(world, "labels")
+    (event,) = look(trigger, 60)
+    sensor = ConditionSensor(task_id="wait_for_labels", loop="flights", condition="labels")
+    assert sensor.resume(context(), event.payload) == event.payload["reason"]
+    with pytest.raises(AirflowSkipException, match="is closed"):
+        sensor.resume(context(), {"closed": "request trigger:x is closed"})
 
 
 def test_nothing_published_is_not_ready(world: Any) -> None:

@@ -147,6 +147,12 @@ def test_flicker_opens_nothing_that_is_not_at_once_and_closes_nothing() -> None:
     assert [(n, e.what) for n, e in events] == [(1, "opened"), (9, "closed")]
 
 
+def test_a_feed_that_stops_comes_short_or_sends_old_rows_is_told_with_its_first_alert() -> None:
+    for name in ("freshness:weather", "volume:weather", "stale:weather"):
+        _, events = days(bad(name, 30, 6, source="weather"))
+        assert [(n, e.what) for n, e in events] == [(0, "opened")], name
+
+
 def test_two_measurements_of_a_day_count_once() -> None:
     signals = list({**quiet_day(), **bad("latency:p95", 100, 50)}.values())
     state, events = judge_incidents(loop(), Incidents(), signals, START)
