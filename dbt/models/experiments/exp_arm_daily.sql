@@ -74,6 +74,7 @@ served as (
             and predictions.departure_date = reactions.departure_date
             and predictions.prediction_id = reactions.prediction_id
             and predictions.unit_id = reactions.unit_id
+            and {{ departing_within('reactions.departure_date') }}
     left join champion_scores
         on
             predictions.loop = champion_scores.loop

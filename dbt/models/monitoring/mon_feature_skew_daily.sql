@@ -47,6 +47,7 @@ paired as (
             told.loop = served.loop
             and told.departure_date = served.departure_date
             and told.unit_id = served.unit_id
+            and {{ departing_within('served.departure_date') }}
     left join features
         on
             told.loop = features.loop

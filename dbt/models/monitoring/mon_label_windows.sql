@@ -21,6 +21,7 @@ reported as (
             flights.loop = labels.loop
             and flights.departure_date = labels.departure_date
             and flights.unit_id = labels.unit_id
+            and {{ departing_within('labels.departure_date') }}
     where {{ in_build_scope('flights') }}
 ),
 

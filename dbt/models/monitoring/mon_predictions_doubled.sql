@@ -8,8 +8,15 @@ predictions as (
     select * from {{ ref('stg_predictions__predictions') }}
 ),
 
-facts as not materialized (
-    select * from {{ ref('fct_predictions') }}
+facts as {{ 'materialized' if is_incremental() else 'not materialized' }} (
+    select
+        loop,
+        departure_date,
+        prediction_id,
+        unit_id,
+        model_version
+    from {{ ref('fct_predictions') }}
+    where {{ departing_within('departure_date') }}
 ),
 
 placed as (
@@ -45,7 +52,6 @@ doubled as (
             and placed.departure_date = facts.departure_date
             and placed.prediction_id = facts.prediction_id
             and placed.unit_id = facts.unit_id
-            and {{ departing_within('facts.departure_date') }}
     where
         placed.version_rank = 1
         and facts.prediction_id is null
@@ -62,7 +68,6 @@ named as (
             and doubled.departure_date = facts.departure_date
             and doubled.unit_id = facts.unit_id
             and doubled.model_version = facts.model_version
-            and {{ departing_within('facts.departure_date') }}
 )
 
 select

@@ -22,6 +22,7 @@ scored as (
             and predictions.departure_date = reactions.departure_date
             and predictions.prediction_id = reactions.prediction_id
             and predictions.unit_id = reactions.unit_id
+            and {{ departing_within('reactions.departure_date') }}
     where {{ in_build_scope('predictions') }}
 ),
 
