@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ratchet.commands import (
+    annotate,
     cohort,
     decision,
     drill,
@@ -57,6 +58,7 @@ app.add_typer(drill.app, name="drill")
 app.add_typer(incident.app, name="incident")
 app.add_typer(monitor.app, name="monitor")
 app.add_typer(receipts.app, name="receipts")
+app.add_typer(annotate.app, name="annotate")
 app.add_typer(trace.app, name="trace")
 app.add_typer(triggers.app, name="triggers")
 app.command()(backfill)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,8 +35,8 @@ _DIGITS = str.maketrans("0123456789", "          ")
 class Enriched:
     """What is known about a text. `category` is `unsure` below the loop file's confidence.
 
-    `source`: `weak` (labelling functions), `classifier`, both as `weak+classifier`, or `none`. `duplicate_key` is equal
-    for texts that differ in case, punctuation, numbers and redacted pieces only.
+    `source`: `weak` (labelling functions), `classifier`, both as `weak+classifier`, `annotation` (people), or `none`.
+    `duplicate_key` is equal for texts that differ in case, punctuation, numbers and redacted pieces only.
     """
 
     language: str
@@ -76,6 +76,27 @@ class Enricher:
         weak = self.label_model.posterior(votes)
         for one, vote, odds in zip(spoken, votes, weak, strict=True):
             yield self._one(one, bool((vote != ABSTAIN).any()), odds)
+
+    def voices(
+        self, texts: Sequence[str], ratings: Sequence[int | None]
+    ) -> list[tuple[str | None, str | None]]:
+        """What the labelling functions, without the person's own choice, and the classifier each say; None: nothing."""
+        found = []
+        for text, rating in zip(texts, ratings, strict=True):
+            spoken = Spoken(text, language_of(text)[0], None, rating)
+            votes = self.labellers.table([spoken])
+            odds = self.label_model.posterior(votes)[0] if (votes != ABSTAIN).any() else None
+            learnt = self.classifier.probabilities(text) if self.classifier is not None else None
+            weak, clear = (
+                None if one is None else self.labellers.categories[int(one.argmax())]
+                for one in (odds, learnt)
+            )
+            found.append((weak, clear))
+        return found
+
+    def with_labels(self, label_set: str) -> Enricher:
+        """The same as another version: the one whose rows say what people said where they did."""
+        return replace(self, version=_digest([self.version, label_set])[:12])
 
     def _one(self, spoken: Spoken, has_vote: bool, odds: np.ndarray) -> Enriched:
         learnt = self.classifier.probabilities(spoken.text) if self.classifier is not None else None
@@ -160,12 +181,17 @@ def model_sha256(model: dict[str, Any]) -> str:
 
 
 def fit_text_model(
-    taxonomy: Taxonomy, spoken: Sequence[Spoken], seed: int, about: dict[str, Any]
+    taxonomy: Taxonomy,
+    spoken: Sequence[Spoken],
+    seed: int,
+    about: dict[str, Any],
+    gold: Sequence[str | None] = (),
 ) -> dict[str, Any]:
-    """A text model for `taxonomy` from texts without labels: accuracies of the functions, then the classifier.
+    """A text model for `taxonomy` from texts: accuracies of the functions, then the classifier.
 
-    `about` says what the texts were, for whoever reads the file. No label is read: the person's own choice counts as
-    one vote among others.
+    `about` says what the texts were, for whoever reads the file. `gold` is what people settled on, a place a text,
+    None where nobody did: there the classifier learns from it, elsewhere from the functions' votes. The functions'
+    accuracies are learnt from agreement alone; the person's own choice counts as one vote among others.
 
     Raises:
         ValueError: the texts do not suffice.
@@ -174,13 +200,24 @@ def fit_text_model(
     votes = labellers.table(spoken)
     label_model = fit_label_model(votes, len(labellers.categories))
     voted = (votes != ABSTAIN).any(axis=1)
-    soft = label_model.posterior(votes[voted])
-    texts = [one.text for one, has in zip(spoken, voted, strict=True) if has]
+    soft = label_model.posterior(votes)
+    settled = 0
+    for at, kind in enumerate(gold):
+        if kind is not None:
+            soft[at] = np.eye(len(labellers.categories))[labellers.categories.index(kind)]
+            settled += 1
+    learns = voted | np.array([kind is not None for kind in gold] or [False] * len(spoken), dtype=bool)
+    soft, texts = soft[learns], [one.text for one, has in zip(spoken, learns, strict=True) if has]
     classifier = fit_classifier(texts, soft, labellers.categories, seed)
     return {
         "format": 1,
         "rubric_version": taxonomy.version,
-        "about": {**about, "texts": len(spoken), "texts_with_a_vote": int(voted.sum())},
+        "about": {
+            **about,
+            "texts": len(spoken),
+            "texts_with_a_vote": int(voted.sum()),
+            **({"texts_labelled_by_people": settled} if settled else {}),
+        },
         "functions": named(label_model, labellers.names),
         "prior": {
             name: round(share, 4) for name, share in zip(labellers.categories, label_model.prior, strict=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -15,6 +17,8 @@ from ratchet.feedback.redact import redact_text
 from ratchet.feedback.taxonomy import Spoken
 from ratchet.loop import Loop
 from ratchet.settings import Settings
+from ratchet.stages.annotation_labels import Standing, gold_in_force, standing
+from ratchet.warehouse import ops
 from ratchet.warehouse.connect import open_warehouse
 from ratchet.warehouse.protocol import Warehouse
 
@@ -71,6 +75,9 @@ def enrich_landed(wh: Warehouse, settings: Settings, loop: Loop, log: Log) -> di
     if loop.feedback.taxonomy is None or not _has_texts(wh):
         return {"texts": 0, "version": None, "is_new": False}
     enricher = enricher_of(settings, loop)
+    label_set, gold = gold_in_force(wh, loop)
+    if label_set is not None:
+        enricher = enricher.with_labels(label_set)
     current = wh.scalar(
         "select enrichment_version from ops.enrichment_versions where loop = ? and is_current", (name,)
     )
@@ -80,7 +87,7 @@ def enrich_landed(wh: Warehouse, settings: Settings, loop: Loop, log: Log) -> di
     rows = _unseen(wh, name, enricher.version, only_dirty=not is_new)
     for at in range(0, len(rows), _CHUNK):
         part = rows.iloc[at : at + _CHUNK]
-        wh.append("ops.feedback_enrichment", _enriched_frame(name, part, enricher))
+        wh.append("ops.feedback_enrichment", _enriched_frame(name, part, enricher, gold))
     if len(rows):
         for day in sorted(set(rows["received_date"])):
             wh.execute(
@@ -127,9 +134,18 @@ def _unseen(wh: Warehouse, name: str, version: str, *, only_dirty: bool) -> pd.D
     ).drop_duplicates(["feedback_id", "row_hash"])
 
 
-def _enriched_frame(name: str, rows: pd.DataFrame, enricher: Enricher) -> pd.DataFrame:
-    plain = [_spoken(row) for row in rows.to_dict("records")]
+def _enriched_frame(
+    name: str, rows: pd.DataFrame, enricher: Enricher, gold: Mapping[str, str]
+) -> pd.DataFrame:
+    plain = [spoken_of(row) for row in rows.to_dict("records")]
     found = list(enricher.enrich_all([p[0] for p in plain], [p[1] for p in plain], [p[2] for p in plain]))
+    # What people settled on stands; language and sentiment are still the machine's.
+    found = [
+        one
+        if (kind := gold.get(item)) is None
+        else replace(one, category=kind, confidence=1.0, source="annotation")
+        for item, one in zip(rows["feedback_id"].tolist(), found, strict=True)
+    ]
     # Whoever follows up on one conversation under several subjects has one complaint.
     threads = [
         thread if isinstance(thread, str) and thread else own
@@ -148,18 +164,25 @@ def _enriched_frame(name: str, rows: pd.DataFrame, enricher: Enricher) -> pd.Dat
     return pa.table(columns).to_pandas(types_mapper=pd.ArrowDtype)
 
 
-def _spoken(row: Mapping[Any, Any]) -> tuple[str, int | None, str | None]:
+def spoken_of(row: Mapping[Any, Any]) -> tuple[str, int | None, str | None]:
+    """Words, rating and own choice of a landed row."""
     words = [row[name] for name in ("subject", "comment") if isinstance(row[name], str) and row[name]]
     rating = None if pd.isna(row["rating"]) else int(row["rating"])
     return "\n".join(words), rating, row["category"] if isinstance(row["category"], str) else None
 
 
 def fit_model(
-    settings: Settings, loop: Loop, simulated: Sequence[str], seed: int, log: Log
+    settings: Settings,
+    loop: Loop,
+    simulated: Sequence[str],
+    seed: int,
+    log: Log,
+    labels_as_of: datetime | None = None,
 ) -> tuple[dict[str, Any], str]:
     """A text model from the texts that have landed and the `simulated` ones; with its hash.
 
-    Rows whose writers did not agree to training are left out.
+    What people settled on takes the place of weak labels, with labels received before `labels_as_of` (None: all),
+    where they agree far enough. Rows whose writers did not agree to training are left out.
 
     Raises:
         TextModelError: there is no taxonomy, or too little text.
@@ -168,25 +191,39 @@ def fit_model(
         raise TextModelError(f"loops/{loop.loop}.yml has no feedback.taxonomy: declare the categories first")
     made = [redact_text(text) for text in simulated]
     spoken = [Spoken(text, language_of(text)[0]) for text in made]
+    gold: list[str | None] = [None] * len(spoken)
     landed = 0
     if settings.warehouse_url or settings.warehouse_path.exists():
         with open_warehouse(settings, purpose=f"texts of {loop.loop}") as wh:
+            ops.ensure(wh)
+            stands = standing(wh, loop, labels_as_of)
             rows = wh.frame(
-                "select subject, comment, rating, category from raw.feedback where loop = ? "
+                "select feedback_id, subject, comment, rating, category from raw.feedback where loop = ? "
                 "and (comment is not null or subject is not null) "
                 "and coalesce(consent, 'use_for_training') in ('use_for_training', 'use_for_training+contact') "
                 "order by received_date, feedback_id, row_hash",
                 (loop.loop,),
             )
         for row in rows.to_dict("records"):
-            text, rating, said = _spoken(row)
+            text, rating, said = spoken_of(row)
             spoken.append(Spoken(text, language_of(text)[0], None, rating, said))
+            gold.append(stands.gold.get(row["feedback_id"]))
         landed = len(rows)
+        if stands.labels:
+            log(f"{sum(kind is not None for kind in gold)} texts labelled by people{_not_used(stands)}")
     log(f"{landed} texts that have landed, {len(made)} simulated ones")
     try:
         model = fit_text_model(
-            loop.feedback.taxonomy, spoken, seed, {"landed": landed, "simulated": len(made), "seed": seed}
+            loop.feedback.taxonomy,
+            spoken,
+            seed,
+            {"landed": landed, "simulated": len(made), "seed": seed},
+            gold,
         )
     except ValueError as error:
         raise TextModelError(f"loop {loop.loop}: {error}") from None
     return model, model_sha256(model)
+
+
+def _not_used(stands: Standing) -> str:
+    return "" if stands.is_usable else f"; labels are not used: {stands.reason}"

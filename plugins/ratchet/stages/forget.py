@@ -8,7 +8,7 @@ last the ledger says what was done. The ledger names people by the keyed hash on
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -19,12 +19,14 @@ import pandas as pd
 from filelock import FileLock
 
 from ratchet.feedback.forgetting import Flagged, retrain_after
+from ratchet.landing.contract import SourceContract
 from ratchet.landing.people import key_of
 from ratchet.ledger.chain import plain
 from ratchet.loop import Loop
 from ratchet.published import read
 from ratchet.settings import Settings
 from ratchet.stages import forget_rows, forget_snapshots
+from ratchet.stages.annotation_labels import forget_labels
 from ratchet.stages.build import collect, judge_features, publish, write_scope
 from ratchet.stages.dbt_environment import build, warehouse_for_dbt
 from ratchet.stages.pull import judge_days
@@ -88,7 +90,7 @@ class _Forgetting:
                 name = loop.loop
                 self._step(wh, person, "noted", partial(forget_rows.note_keys, wh, name, person, contracts))
                 self._step(wh, person, "snapshots", partial(self._bury, wh, person))
-                derived = partial(forget_rows.remove_derived, wh, name, person, contracts)
+                derived = partial(self._remove_derived, wh, person, contracts)
                 self._step(wh, person, "derived", derived)
                 landed = partial(forget_rows.remove_raw, settings, loop, wh, person, key, said, self._log)
                 self._step(wh, person, "landed", landed)
@@ -129,6 +131,13 @@ class _Forgetting:
                 (self._loop.loop, person),
             )
         return {str(step): json.loads(removed) for step, removed in rows.itertuples(index=False)}
+
+    def _remove_derived(
+        self, wh: Warehouse, person: str, contracts: Mapping[str, SourceContract]
+    ) -> forget_rows.Removed:
+        """Rows in tables, and what the annotation page shows and keeps of the person's answers."""
+        forget_labels(self._settings, wh, self._loop.loop, person)
+        return forget_rows.remove_derived(wh, self._loop.loop, person, contracts)
 
     def _bury(self, wh: Warehouse, person: str) -> dict[str, Any]:
         forget_snapshots.write_tombstones(wh, self._loop, person)
