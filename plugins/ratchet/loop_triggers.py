@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Share = float
 
@@ -24,6 +24,22 @@ class RoutineTrigger(_Part):
     max_age_days: int = Field(gt=0)
 
 
+class FeedbackLimit(_Part):
+    """The share of answers about one category above which a retrain is asked for, on k of the last n days."""
+
+    share: Share = Field(gt=0, lt=1)
+    k_of_n_days: tuple[int, int] = (5, 7)
+
+    @field_validator("k_of_n_days")
+    @classmethod
+    def _k_of_n(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if not 2 <= value[0] <= value[1]:
+            raise ValueError(
+                f"k_of_n_days is {list(value)}; give [k, n] with 2 <= k <= n: days are the evidence"
+            )
+        return value
+
+
 class EventTrigger(_Part):
     log_loss_margin: float = Field(gt=0)
     window_days: int = Field(gt=1)
@@ -32,6 +48,12 @@ class EventTrigger(_Part):
     k_of_n_days: tuple[int, int]
     new_labels: int | None = Field(default=None, gt=0)
     signals: tuple[str, ...] = ()
+    feedback_limits: dict[str, FeedbackLimit] = {}
+
+    @property
+    def asking(self) -> tuple[str, ...]:
+        """The signals whose alert asks for a retrain."""
+        return (*self.signals, *(f"feedback-limit:{name}" for name in sorted(self.feedback_limits)))
 
 
 class UrgentTrigger(_Part):

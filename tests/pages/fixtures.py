@@ -289,6 +289,18 @@ def monitor_users(days: int = 60) -> dict[str, Any]:
                 ("HPN", 6, 1.2345, "ok"),
             )
         ],
+        "satisfaction": [
+            {
+                "dimension": "origin",
+                "n": 4006,
+                "raw": {"value": 3.77, "low": 3.71, "high": 3.83},
+                "weighted": {"value": 3.94, "low": 3.88, "high": 4.0},
+                "covered": 0.98,
+                "largest_weight": 34.0,
+                "state": "ok",
+            },
+            {"dimension": "carrier", "n": None, "raw": None, "weighted": None, "state": "fewer than k"},
+        ],
     }
 
 

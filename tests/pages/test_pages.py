@@ -130,7 +130,12 @@ def test_a_certificate_hides_small_cohorts(loop: Loop, full: Settings) -> None:
 
 def test_simulated_travellers_are_called_so(loop: Loop, full: Settings) -> None:
     html = html_of(full, loop, "users")
-    assert html.count('class="badge"') == 3 and "not opinions of people" in html
+    assert html.count('class="badge"') == 4 and "not opinions of people" in html
+
+
+def test_who_was_asked_is_shown_beside_who_answered(loop: Loop, full: Settings) -> None:
+    html = html_of(full, loop, "users")
+    assert "3.77 (3.71 to 3.83)" in html and "3.94 (3.88 to 4.00)" in html and "98.0%" in html
 
 
 def test_a_summary_of_another_shape_is_said_and_hides_no_other_page(loop: Loop, tmp_path: Path) -> None:

@@ -14,14 +14,17 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from ratchet.loop import load_loop
 from ratchet.loop_measures import Classifier, Levels, QualityLimits
+from ratchet.loop_triggers import FeedbackLimit
 from ratchet.monitoring.classifier import tell_apart
+from ratchet.monitoring.conditions import Condition
 from ratchet.monitoring.detectors import detect
 from ratchet.monitoring.estimated import auc_of, estimate, recalibrated
 from ratchet.monitoring.feeds import judge_feeds, judge_lock, judge_schemas
 from ratchet.monitoring.operations import percentile
 from ratchet.monitoring.quality import concept_drift, jackknifed
+from ratchet.monitoring.satisfaction import weighted_ratings
 from ratchet.monitoring.trends import judge_trend
-from ratchet.monitoring.users import judge_users, perceived
+from ratchet.monitoring.users import judge_limits, judge_users, perceived
 from ratchet.monitoring.wobble import Wobble, judge_level
 
 ROOT = Path(__file__).parents[2]
@@ -210,3 +213,84 @@ def test_complaints_of_one_category_that_triple_are_told_and_few_are_not_shown()
     assert states["rating"] == "ok"
     assert "complaints:rare" not in states
     assert {c["category"]: c["n"] for c in categories}["rare"] is None
+
+
+def said(shares: list[float], total: int = 200, seed: int = 12) -> pd.DataFrame:
+    """Answers of a day each: a share of them about false reassurance, the rest about prices; some about nothing."""
+    draw, rows = np.random.default_rng(seed), []
+    for day, share in zip(days(len(shares)), shares, strict=True):
+        own = int(draw.binomial(total, share))
+        rows += [
+            (day, "ticket", "false_reassurance", own), (day, "ticket", "price", total - own),
+            (day, "rating", "none", 5_000),
+        ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["departure_date", "channel", "answer_category", "n_answers"])
+
+
+def limit_of(shares: list[float], k: int = 10, total: int = 200) -> Condition:
+    limits = {"false_reassurance": FeedbackLimit(share=0.3)}
+    (found,) = judge_limits(limits, said(shares, total), days(len(shares)), k, 0.01)
+    assert (found["name"], found["limit"]) == ("feedback-limit:false_reassurance", 0.3)
+    return found
+
+
+def test_a_category_over_its_limit_for_days_alerts_and_a_bad_day_or_chance_does_not() -> None:
+    found = limit_of([0.1] * 14 + [0.5] * 7)
+    assert found["state"] == "alert" and found["low"] > 0.3 and "7 of 7 days" in found["evidence"]
+    assert limit_of([0.1] * 20)["state"] == "ok"
+    assert limit_of([0.1] * 18 + [0.9, 0.9])["state"] == "ok", "two days are not five"
+    # Five days a little above and two far below: their interval holds the limit.
+    assert limit_of([0.1] * 13 + [0.33] * 5 + [0.05] * 2)["state"] in ("ok", "warn")
+    assert limit_of([0.5] * 20, k=1_000)["state"] == "unknown", "too few answers a day say nothing"
+    assert judge_limits({}, said([0.9] * 20), days(20), 10, 0.01) == []
+    quiet = [limit_of([0.25] * (7 + n))["state"] for n in range(60)]
+    assert "alert" not in quiet, "below the limit no window of sixty alerts"
+
+
+def test_a_limit_of_days_that_are_none_is_refused() -> None:
+    for wrong in ((1, 7), (5, 4)):
+        with pytest.raises(ValueError, match="2 <= k <= n"):
+            FeedbackLimit(share=0.3, k_of_n_days=wrong)
+
+
+def asked_and_answered(per_day: dict[str, tuple[int, int, float]], n: int = 28) -> pd.DataFrame:
+    """By carrier: asked, answers and mean rating a day."""
+    draw, rows = np.random.default_rng(6), []
+    for day in days(n):
+        weather = draw.normal(0, 0.2)
+        made = {name: (a, k, k * (mean + weather)) for name, (a, k, mean) in per_day.items()}
+        for name, sums in {"all": tuple(map(sum, zip(*made.values(), strict=True))), **made}.items():
+            rows.append((day, True, "all" if name == "all" else "carrier", name, *sums))
+    names = [
+        "departure_date",
+        "is_served",
+        "cohort_dimension",
+        "cohort_value",
+        "n_asked",
+        "n_ratings",
+        "sum_rating",
+    ]
+    return pd.DataFrame(rows, columns=names)
+
+
+def test_who_was_asked_counts_with_limits_over_days() -> None:
+    """The late tenth answers ten times as often: the raw mean is theirs."""
+    rows = asked_and_answered({"calm": (900, 18, 4.4), "late": (100, 20, 2.0)})
+    (found,) = weighted_ratings(rows, days(28), 10, 0.025)
+    assert (found["dimension"], found["n"], found["state"]) == ("carrier", 28 * 38, "ok")
+    assert found["raw"]["value"] < 3.3 and abs(found["weighted"]["value"] - 4.16) < 0.15
+    assert found["raw"]["high"] < found["weighted"]["low"]
+    assert found["covered"] == 1.0 and found["largest_weight"] == pytest.approx(50)
+    # A day's weather moves all of its answers: 28 days at 0.2 leave 0.04, whatever the number of answers.
+    reach = found["weighted"]["high"] - found["weighted"]["value"]
+    assert 1.5 * 0.2 / np.sqrt(28) < reach < 3 * 0.2 / np.sqrt(28)
+
+
+def test_small_cohorts_are_left_out_and_said_and_strange_sums_give_no_number() -> None:
+    shared = {"calm": (900, 18, 4.4), "late": (100, 20, 2.0)}
+    (found,) = weighted_ratings(asked_and_answered({**shared, "rare": (1_000, 0, 1.0)}), days(28), 10, 0.025)
+    assert found["covered"] == 0.5 and found["weighted"]["value"] > 4
+    (few,) = weighted_ratings(asked_and_answered(shared), days(28), 10_000, 0.025)
+    assert few["state"] == "fewer than k" and few["n"] is None and few["weighted"] is None
+    (more,) = weighted_ratings(asked_and_answered({"calm": (5, 18, 4.4)}), days(28), 10, 0.025)
+    assert "nobody knows" in more["state"] and more["weighted"] is None

@@ -12,9 +12,10 @@ import pytest
 
 from ratchet.experiment.paired import Estimate
 from ratchet.loop import Loop, load_loop
+from ratchet.loop_triggers import FeedbackLimit
 from ratchet.monitoring.drift import FeatureDrift
 from ratchet.monitoring.health import Health
-from ratchet.triggers.policy import TriggerDecision, TriggerHistory, decide_retrain
+from ratchet.triggers.policy import TriggerDecision, TriggerFacts, TriggerHistory, decide_retrain
 from ratchet.triggers.readiness import gates_green, labels_ready, request_open
 
 AS_OF = datetime(2013, 6, 11)
@@ -210,3 +211,18 @@ def test_a_request_is_open_or_not() -> None:
     assert not request_open(None).ready
     assert not request_open({}).ready
     assert not request_open({"tier": "routine"}).ready
+
+
+def test_a_category_over_its_limit_asks_for_a_retrain_where_the_loop_file_says_so() -> None:
+    facts = TriggerFacts(alerts={"feedback-limit:false_reassurance": "41.0% of 900 answers, at least 36.2%"})
+    history = TriggerHistory(AS_OF - timedelta(days=10), None, None, None)
+    loop = flights_loop()
+    assert decide_retrain(loop, health(), history, AS_OF, facts).tier is None, "the flights have no limit"
+    limits = {"false_reassurance": FeedbackLimit(share=0.3)}
+    event = loop.triggers.event.model_copy(update={"feedback_limits": limits})
+    with_limit = loop.model_copy(update={"triggers": loop.triggers.model_copy(update={"event": event})})
+    decision = decide_retrain(with_limit, health(), history, AS_OF, facts)
+    assert (decision.tier, decision.action) == ("event", "request")
+    assert "at least 36.2%" in decision.reason and decision.evidence["facts"]["alerts"] == dict(facts.alerts)
+    json.dumps(decision.evidence, allow_nan=False)
+    assert decide_retrain(with_limit, health(), history, AS_OF, TriggerFacts()).tier is None

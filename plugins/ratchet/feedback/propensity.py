@@ -15,20 +15,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cell:
-    """Sums of one weighting class: asked, answered, and the ratings' sum and sum of squares."""
+    """Sums of one weighting class: asked, answered, and the ratings' sum and sum of squares (None: not known)."""
 
     name: str
     asked: int
     answered: int
     sum_rating: float
-    sum_rating_squared: float
+    sum_rating_squared: float | None
 
 
 @dataclass(frozen=True)
 class Satisfaction:
     """Mean ratings from 1 to 5, None where nobody answered.
 
-    `raw` counts each answer, `weighted` each person asked. `standard_error` is of the weighted mean, within cells.
+    `raw` counts each answer, `weighted` each person asked. `standard_error` is of the weighted mean, within cells,
+    and None without the sums of squares.
     `covered`: share of those asked whose cell has enough answers; the others' mean is unknown and left out.
     `largest_weight`: how many people one answer speaks for at most; a large one is a warning.
     """
@@ -57,18 +58,24 @@ def satisfaction(cells: Sequence[Cell], min_answers: int) -> Satisfaction:
     if not spoken_for:
         return Satisfaction(raw, None, None, 0.0, None, 0)
     weighted = math.fsum(c.asked * c.sum_rating / c.answered for c in used) / spoken_for
-    variance = math.fsum((c.asked / spoken_for) ** 2 * _variance(c) / c.answered for c in used)
+    spreads = [_variance(c) for c in used]
+    known = [spread for spread in spreads if spread is not None]
+    variance = math.fsum(
+        (c.asked / spoken_for) ** 2 * spread / c.answered for c, spread in zip(used, known, strict=False)
+    )
     return Satisfaction(
         raw=raw,
         weighted=weighted,
-        standard_error=math.sqrt(variance),
+        standard_error=math.sqrt(variance) if len(known) == len(used) else None,
         covered=spoken_for / asked,
         largest_weight=max(c.asked / c.answered for c in used),
         cells=len(used),
     )
 
 
-def _variance(cell: Cell) -> float:
+def _variance(cell: Cell) -> float | None:
     """Of one answer in the cell, unbiased."""
+    if cell.sum_rating_squared is None:
+        return None
     mean = cell.sum_rating / cell.answered
     return max(0.0, (cell.sum_rating_squared - cell.answered * mean**2) / (cell.answered - 1))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ratchet.monitoring import feeds, operations, stale, staleness, users
+from ratchet.monitoring import feeds, operations, satisfaction, stale, staleness, users
 from ratchet.monitoring.classifier import Multivariate, tell_apart
 from ratchet.monitoring.conditions import Condition, condition
 from ratchet.monitoring.detectors import detect
@@ -327,6 +327,7 @@ def _users(loop: Loop, facts: Facts, as_of: datetime) -> tuple[dict[str, Any], l
     judged = known[-levels.k_of_n_days[1] :]
     complete = [day for day in days if date.fromisoformat(day["date"]) <= closed]
     categories, found = users.judge_users(levels, complete, facts.answers, judged, k)
+    found += users.judge_limits(loop.triggers.event.feedback_limits, facts.answers, known, k, levels.error)
     answered = [date.fromisoformat(day["date"]) for day in complete if day["n_answers"] or day["n_tickets"]]
     silent = bool(known) and known[0] < closed - timedelta(days=MIN_DAYS) and (
         not answered or answered[-1] < closed - timedelta(days=STALE_DAYS)
@@ -345,6 +346,7 @@ def _users(loop: Loop, facts: Facts, as_of: datetime) -> tuple[dict[str, Any], l
         "days": days[-SHOWN_DAYS:],
         "by_category": categories,
         "by_cohort": users.perceived(facts.cohorts, known[-28:], k, margin, ERROR) if known else [],
+        "satisfaction": satisfaction.weighted_ratings(facts.cohorts, known[-28:], k, ERROR) if known else [],
         "suppressed_below_k": k,
     }, found
 

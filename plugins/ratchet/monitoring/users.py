@@ -12,9 +12,10 @@ import pandas as pd
 
 from ratchet.experiment.paired import Estimate, plain, ratio_estimate
 from ratchet.loop_measures import Levels
-from ratchet.monitoring.conditions import Condition, of_level
+from ratchet.loop_triggers import FeedbackLimit
+from ratchet.monitoring.conditions import Condition, condition, of_level
 from ratchet.monitoring.quality import by_day, told
-from ratchet.monitoring.wobble import judge_level
+from ratchet.monitoring.wobble import State, judge_level
 
 
 def user_days(cohorts: pd.DataFrame) -> list[dict[str, Any]]:
@@ -101,6 +102,51 @@ def judge_users(
         if n >= k:
             found.append(of_level(f"complaints:{category}", "users", level, "tickets a user asked"))
     return categories, found
+
+
+def judge_limits(
+    limits: Mapping[str, FeedbackLimit], answers: pd.DataFrame, known: Sequence[date], k: int, error: float
+) -> list[Condition]:
+    """`feedback-limit:<category>` of each limit: the category's share of the answers that say what they are about.
+
+    It alerts when the share is above the limit on k of the last n of the `known` days, and over all of these days
+    beyond chance, days being the clusters. A day of fewer than `k` such answers is not above anything.
+    """
+    if not limits:
+        return []
+    said = answers[answers["answer_category"] != "none"]
+    dates = pd.to_datetime(said["departure_date"]).dt.date
+    counts = said.assign(day=dates)
+    total = counts.groupby("day")["n_answers"].sum().astype(float)
+    found = []
+    for category, limit in sorted(limits.items()):
+        least, span = limit.k_of_n_days
+        days = [day for day in known[-span:] if total.get(day, 0.0) >= k]
+        own = counts[counts["answer_category"] == category].groupby("day")["n_answers"].sum().astype(float)
+        above = own.reindex(days, fill_value=0.0).to_numpy()
+        below = total.reindex(days).to_numpy()
+        share = ratio_estimate(above, below)
+        over = int((above > limit.share * below).sum())
+        if len(days) < least or not share.is_usable:
+            found.append(
+                condition(
+                    f"feedback-limit:{category}", "users", "unknown",
+                    f"{len(days)} of the last {span} days have {k} answers that say what they are about",
+                    limit=limit.share,
+                )
+            )  # fmt: skip
+            continue
+        low, high = share.bound(error)
+        state: State = "alert" if over >= least and low > limit.share else "warn" if over >= least else "ok"
+        found.append(
+            condition(
+                f"feedback-limit:{category}", "users", state,
+                f"{share.value:.1%} of {int(below.sum())} answers, at least {low:.1%}; above {limit.share:.0%} on "
+                f"{over} of {len(days)} days",
+                value=share.value, limit=limit.share, low=low, high=high,
+            )
+        )  # fmt: skip
+    return found
 
 
 def perceived(

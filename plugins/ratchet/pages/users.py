@@ -35,6 +35,7 @@ def users(source: Source, links: Links) -> Page:
         _said(found, k, is_simulated),
         _categories(found, k, is_simulated),
         _fairness(found, k, is_simulated),
+        _weighted(found, k, is_simulated),
     ]
     who = " The travellers are simulated: these are not opinions of people." if is_simulated else ""
     return Page("users", "Users", tuple(panels), f"{as_of(found)}{who}".strip())
@@ -100,4 +101,37 @@ def _fairness(found: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
     tables = (table(("cohort", "answers", "mean rating", "state"), body),) if body else ()
     return Panel(
         "Fairness as users see it", is_half=True, tables=tables, notes=notes, is_simulated=is_simulated
+    )
+
+
+def _weighted(found: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
+    body: list[tuple[Any, ...]] = []
+    for one in found.get("satisfaction") or []:
+        n = int(one.get("n") or 0)
+        if n < k or one.get("weighted") is None:
+            body.append((told(one.get("dimension")), "", "", "", "", Cell(told(one.get("state")), "faint")))
+            continue
+        weight = one.get("largest_weight")
+        body.append(
+            (
+                told(one.get("dimension")), told(n), limits(one.get("raw"), 2), limits(one["weighted"], 2),
+                percent(one.get("covered")), f"{weight:.0f}" if isinstance(weight, int | float) else "unknown",
+            )
+        )  # fmt: skip
+    notes = (
+        ("Each cohort counts by how many were asked there, not by how many answered. It takes out what cohorts "
+         "explain; within a cohort the unhappy still answer more.",)
+        if body else ("Not measured yet.",)
+    )  # fmt: skip
+    heads = (
+        "by",
+        "answers",
+        "mean of answers",
+        "mean of those asked",
+        "spoken for",
+        "people an answer, at most",
+    )
+    tables = (table(heads, body),) if body else ()
+    return Panel(
+        "Satisfaction of everybody who was asked", tables=tables, notes=notes, is_simulated=is_simulated
     )

@@ -193,7 +193,7 @@ def _due(
                 f"{len(drifting)} features drift ({', '.join(drifting)}) and log loss is above its "
                 f"reference by {above.value:+.4f}, at least {low:+.4f}"
             )
-    if facts is not None and (named := _alerting(facts, event.signals)):
+    if facts is not None and (named := _alerting(facts, event.asking)):
         return "event", named
     if (
         facts is not None
