@@ -17,15 +17,8 @@ from ratchet.loop import Loop
 from ratchet.published import read
 from ratchet.settings import Settings
 from ratchet.stages.annotating import apply, next_to_label, report
-from ratchet.stages.annotation_labels import (
-    LabelRefused,
-    give,
-    import_labels,
-    labelled_by,
-    standing,
-    take_inbox,
-    waiting_in_inbox,
-)
+from ratchet.stages.annotation_inbox import LabelRefused, give, waiting_in_inbox
+from ratchet.stages.annotation_labels import import_labels, labelled_by, standing, take_inbox
 from ratchet.stages.enriching import enrich_landed, fit_model
 from ratchet.stages.forget import forget
 from ratchet.warehouse.connect import open_warehouse

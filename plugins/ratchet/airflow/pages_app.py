@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qs, quote
@@ -25,6 +25,7 @@ from ratchet.airflow.page_access import COOKIE, Forged, Reader, check_form, form
 from ratchet.certificate.summary import NoDecision
 from ratchet.ledger.approvals import Answer
 from ratchet.loop import Loop, LoopFileError, load_loop
+from ratchet.pages.annotation import annotation
 from ratchet.pages.book import PAGES, made
 from ratchet.pages.decisions import approvals, decision, decisions
 from ratchet.pages.links import Links
@@ -32,6 +33,7 @@ from ratchet.pages.parts import Page
 from ratchet.pages.render import STATIC, page_html, refused_html
 from ratchet.pages.source import LedgerBroken, Source
 from ratchet.settings import Settings, load_settings
+from ratchet.stages.annotation_inbox import LabelRefused, give
 from ratchet.stages.approvals import CannotAnswer, answer
 
 _log = logging.getLogger("ratchet.pages")
@@ -69,6 +71,8 @@ def build() -> FastAPI:
     app.add_api_route("/{loop}", _first, methods=["GET"])
     app.add_api_route("/{loop}/approvals", _approvals, methods=["GET"])
     app.add_api_route("/{loop}/approvals", _answer, methods=["POST"])
+    app.add_api_route("/{loop}/annotation", _annotation, methods=["GET"])
+    app.add_api_route("/{loop}/annotation", _label, methods=["POST"])
     app.add_api_route("/{loop}/decisions/{name}", _decision, methods=["GET"])
     app.add_api_route("/{loop}/data-docs/{path:path}", _data_docs, methods=["GET"])
     app.add_api_route("/{loop}/{slug}", _page, methods=["GET"])
@@ -182,7 +186,10 @@ def _approvals(request: Request, reader: ReaderDep, loop: str, answered: str = "
         _asked(source, links, reader), source, links, loops, current="approvals",
         token=form_token(nonce, reader, loop), said=SAID.get(answered, ""),
     )  # fmt: skip
-    response = HTMLResponse(html)
+    return _with_cookie(request, HTMLResponse(html), nonce)
+
+
+def _with_cookie(request: Request, response: Response, nonce: str) -> Response:
     response.set_cookie(
         COOKIE, nonce, path=_own(request) or "/", httponly=True, samesite="strict",
         secure=request.url.scheme == "https" or bool(conf.get("api", "ssl_cert", fallback="")),
@@ -190,17 +197,69 @@ def _approvals(request: Request, reader: ReaderDep, loop: str, answered: str = "
     return response
 
 
+def _annotator(source: Source, reader: Reader) -> tuple[str, str]:
+    """The name that the reader labels under, or an empty one and why they may not."""
+    terms, name = source.loop.feedback.annotation, reader.names[0]
+    named = {*terms.annotators, *terms.adjudicators, *terms.priority} if terms.annotators else {name}
+    if not reader.may_answer(source.loop.loop):
+        return "", "Your role in Airflow lets you look, not label."
+    return (name, "") if name in named else ("", f"You are {name}; the loop file names other annotators.")
+
+
+def _annotation(request: Request, reader: ReaderDep, loop: str, labelled: str = "") -> Response:
+    source, links, loops = _opened(request, reader, loop)
+    nonce = request.cookies.get(COOKIE) or fresh_nonce()
+    html = page_html(
+        made("annotation", source, links, partial(annotation, source, links, *_annotator(source, reader))),
+        source, links, loops, current="annotation", token=form_token(nonce, reader, loop),
+        said="Your label was kept." if labelled else "",
+    )  # fmt: skip
+    return _with_cookie(request, HTMLResponse(html), nonce)
+
+
+async def _label(request: Request, reader: ReaderDep, loop: str) -> Response:
+    return await run_in_threadpool(_labelled, request, reader, loop, await _form(request))
+
+
+def _labelled(request: Request, reader: Reader, loop: str, fields: dict[str, str]) -> Response:
+    source, links, _ = _opened(request, reader, loop)
+    try:
+        check_form(request.headers, request.cookies, fields.get("token", ""), reader, loop)
+    except Forged as error:
+        raise HTTPException(403, f"Nothing was done: {error}.") from None
+    name, why_not = _annotator(source, reader)
+    if not name:
+        raise HTTPException(403, f"Nothing was done. {why_not}")
+    if source.as_of is None:
+        raise HTTPException(409, "Nothing was done: nothing of this loop was built yet.")
+    try:
+        give(
+            source.settings,
+            source.loop,
+            fields.get("feedback_id", ""),
+            name,
+            fields.get("category", ""),
+            source.as_of,
+        )
+    except LabelRefused as error:
+        raise HTTPException(400, f"Nothing was done: {error}.") from None
+    return RedirectResponse(f"{links.page('annotation')}?labelled=1", status_code=303)
+
+
 async def _answer(request: Request, reader: ReaderDep, loop: str) -> Response:
+    return await run_in_threadpool(_answered, request, reader, loop, await _form(request))
+
+
+async def _form(request: Request) -> dict[str, str]:
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > LONGEST_FORM:
             raise HTTPException(413, f"The form is longer than {LONGEST_FORM} bytes: say it in fewer words.")
     try:
-        fields = {name: values[-1] for name, values in parse_qs(body.decode(), max_num_fields=10).items()}
+        return {name: values[-1] for name, values in parse_qs(body.decode(), max_num_fields=10).items()}
     except ValueError:
         raise HTTPException(400, "The form can't be read.") from None
-    return await run_in_threadpool(_answered, request, reader, loop, fields)
 
 
 def _answered(request: Request, reader: Reader, loop: str, fields: dict[str, str]) -> Response:

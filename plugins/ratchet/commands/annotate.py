@@ -47,7 +47,7 @@ def _kind(text: str) -> Kind:
 def show_queue(loop_name: Loop_, as_of: AsOf = "", as_json: AsJson = False) -> None:
     """The answers that deserve a label most, and why."""
     from ratchet.stages.annotating import as_of_or_newest, next_to_label
-    from ratchet.stages.annotation_labels import LabelRefused
+    from ratchet.stages.annotation_inbox import LabelRefused
 
     settings = load_settings()
     loop = loop_named(settings, loop_name)
@@ -81,7 +81,7 @@ def export(
 ) -> None:
     """Write the queue for annotators, as CSV to fill in or as tasks of Label Studio."""
     from ratchet.stages.annotating import as_of_or_newest, next_to_label
-    from ratchet.stages.annotation_labels import LabelRefused
+    from ratchet.stages.annotation_inbox import LabelRefused
 
     settings, wanted = load_settings(), _kind(kind)
     loop = loop_named(settings, loop_name)
@@ -106,7 +106,8 @@ def import_(
 
     Running it again takes nothing.
     """
-    from ratchet.stages.annotation_labels import LabelRefused, import_labels
+    from ratchet.stages.annotation_inbox import LabelRefused
+    from ratchet.stages.annotation_labels import import_labels
 
     settings, wanted = load_settings(), _kind(kind)
     at = _moment(received, "--received")
@@ -131,7 +132,7 @@ def import_(
 def show_report(loop_name: Loop_, as_of: AsOf = "", as_json: AsJson = False) -> None:
     """Take the page's labels, measure agreement, drift and probable errors, and publish them for the page."""
     from ratchet.stages.annotating import as_of_or_newest, report
-    from ratchet.stages.annotation_labels import LabelRefused
+    from ratchet.stages.annotation_inbox import LabelRefused
 
     settings = load_settings()
     loop = loop_named(settings, loop_name)
@@ -181,7 +182,7 @@ def _measured(one: dict[str, Any]) -> str:
 def apply_labels(loop_name: Loop_, as_of: AsOf = "") -> None:
     """Put the settled labels in force: the next build says them of their answers, as another enrichment version."""
     from ratchet.stages.annotating import apply, as_of_or_newest
-    from ratchet.stages.annotation_labels import LabelRefused
+    from ratchet.stages.annotation_inbox import LabelRefused
 
     settings = load_settings()
     loop = loop_named(settings, loop_name)

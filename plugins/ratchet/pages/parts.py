@@ -55,6 +55,14 @@ class Form:
 
 
 @dataclass(frozen=True)
+class LabelForm:
+    """What an annotator is asked about one answer: which of `categories`, (name, title)."""
+
+    feedback_id: str
+    categories: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Panel:
     """A part of a page under one heading."""
 
@@ -68,7 +76,7 @@ class Panel:
     is_small: bool = False
     is_half: bool = False
     tone: Tone = "plain"
-    form: Form | None = None
+    form: Form | LabelForm | None = None
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def page_html(
         .get_template("page.html")
         .render(
             page=page, loop_name=name, current=current, token=token, said=said, said_tone=said_tone,
-            static=f"{links.own}/static", action=links.page("approvals"), waits=waiting(source.entries) is not None,
+            static=f"{links.own}/static", action=links.page(page.slug), waits=waiting(source.entries) is not None,
             loops=[(one, f"{links.own}/{one}/overview") for one in loops],
             navigation=[(slug, title, links.page(slug)) for slug, title in TITLES.items()],
         )

@@ -16,9 +16,9 @@ from ratchet.annotation.queue import Item, Queued, category_impact, queue
 from ratchet.loop import Loop
 from ratchet.published import publish, read
 from ratchet.settings import Settings
+from ratchet.stages.annotation_inbox import LabelRefused
 from ratchet.stages.annotation_labels import (
     SEED,
-    LabelRefused,
     Standing,
     current_set,
     labelled_by,

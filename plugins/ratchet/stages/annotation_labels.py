@@ -5,7 +5,6 @@ Nothing is overwritten: a correction is a later row. A label of an answer that i
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +18,9 @@ from ratchet.annotation.agreement import Measured, alpha, independent, is_usable
 from ratchet.annotation.formats import Given, Kind, Refused, read_labels
 from ratchet.annotation.labels import Label, Resolved, labels_as_of, resolve
 from ratchet.loop import Loop
-from ratchet.loop_feedback import ANNOTATOR
-from ratchet.published import publish, read, write_atomically
+from ratchet.published import publish, read
 from ratchet.settings import Settings
+from ratchet.stages.annotation_inbox import LabelRefused, inbox
 from ratchet.warehouse import ops
 from ratchet.warehouse.connect import open_warehouse
 from ratchet.warehouse.protocol import Warehouse
@@ -30,10 +29,6 @@ Log = Callable[[str], None]
 #: Of the resampling behind agreement and drift: the same labels give the same report.
 SEED = 1
 _CHUNK = 500
-
-
-class LabelRefused(ValueError):
-    """A label that can't be taken; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +51,10 @@ class Standing:
 def standing(wh: Warehouse, loop: Loop, as_of: datetime | None) -> Standing:
     """Where the loop's labels stand with what was received before `as_of`; None: with all that was."""
     terms, rubric = loop.feedback.annotation, loop.feedback.rubric() or ""
-    stored = _stored(wh, loop.loop)
-    last = max((label.received_at for label in stored), default=None)
+    given = stored(wh, loop.loop)
+    last = max((label.received_at for label in given), default=None)
     until = as_of or (last + timedelta(microseconds=1) if last else None)
-    labels = labels_as_of(stored, until, rubric) if until is not None else []
+    labels = labels_as_of(given, until, rubric) if until is not None else []
     kinds = loop.feedback.taxonomy.categories if loop.feedback.taxonomy else {}
     # A category may have left the taxonomy without a new version of the rubric.
     labels = [label for label in labels if label.category in kinds]
@@ -71,7 +66,8 @@ def standing(wh: Warehouse, loop: Loop, as_of: datetime | None) -> Standing:
     return Standing(labels, resolve(labels, terms), found, usable, why)
 
 
-def _stored(wh: Warehouse, loop: str) -> list[Label]:
+def stored(wh: Warehouse, loop: str) -> list[Label]:
+    """Every label that was ever taken, of every rubric."""
     rows = wh.frame(
         "select feedback_id, annotator, category, rubric_version, event_at, received_at, source "
         "from ops.annotations where loop = ? order by feedback_id, annotator, event_at",
@@ -90,7 +86,7 @@ def _stored(wh: Warehouse, loop: str) -> list[Label]:
 def labelled_by(wh: Warehouse, loop: str) -> dict[str, list[str]]:
     """Who has labelled each answer, whenever that was: nobody is asked twice."""
     found: dict[str, set[str]] = {}
-    for label in _stored(wh, loop):
+    for label in stored(wh, loop):
         found.setdefault(label.feedback_id, set()).add(label.annotator)
     return {item: sorted(names) for item, names in found.items()}
 
@@ -113,7 +109,7 @@ def import_labels(
     rows = read_labels(content, kind, str(path))
     with open_warehouse(settings, purpose=f"labels of {loop.loop}") as wh:
         ops.ensure(wh)
-        taken, refused, duplicate = _take(wh, loop, rows, received_at, f"import:{kind}")
+        taken, refused, duplicate = take(wh, loop, rows, received_at, f"import:{kind}")
     report = {
         "read": len(rows), "taken": taken, "refused": len(refused), "duplicate": duplicate,
         "refusals": [{"file": str(path), "line": one.line, "reason": one.reason} for one in refused],
@@ -124,7 +120,7 @@ def import_labels(
     return report
 
 
-def _take(
+def take(
     wh: Warehouse, loop: Loop, rows: Iterable[Given | Refused], received_at: datetime, source: str
 ) -> tuple[int, list[Refused], int]:
     if loop.feedback.taxonomy is None:
@@ -134,13 +130,13 @@ def _take(
     duplicate, fresh = 0, []
     with wh.transaction(), wh.lock(f"annotations:{loop.loop}"):
         answered = _received(wh, loop.loop, sorted({row.feedback_id for row in given}))
-        known = {_key(label): label.category for label in _stored(wh, loop.loop)}
+        known = {key(label): label.category for label in stored(wh, loop.loop)}
         for row in given:
             label = Label(
                 row.feedback_id, row.annotator, row.category, row.rubric_version, row.event_at, received_at, source
             )  # fmt: skip
             why = _why_not(loop, label, answered)
-            before = known.get(_key(label))
+            before = known.get(key(label))
             if why:
                 refused.append(Refused(row.line, why))
             elif before == label.category:
@@ -150,13 +146,14 @@ def _take(
                     Refused(row.line, f"{row.annotator} said {before} at that moment: a correction is later")
                 )
             else:
-                known[_key(label)] = label.category
+                known[key(label)] = label.category
                 fresh.append(label)
         _append(wh, loop.loop, fresh)
     return len(fresh), sorted(refused, key=lambda one: one.line), duplicate
 
 
-def _key(label: Label) -> tuple[str, str, str, datetime]:
+def key(label: Label) -> tuple[str, str, str, datetime]:
+    """What names a label: one annotator says one thing about one answer at one moment."""
     return label.feedback_id, label.annotator, label.rubric_version, label.event_at
 
 
@@ -219,48 +216,9 @@ def gold_in_force(wh: Warehouse, loop: Loop) -> tuple[str | None, dict[str, str]
     return name, {str(i): str(kind) for i, kind in rows.itertuples(index=False) if kind in kinds}
 
 
-def _inbox(settings: Settings, loop: str) -> Path:
-    return settings.home / "annotations" / loop
-
-
-def give(
-    settings: Settings, loop: Loop, feedback_id: str, annotator: str, category: str, as_of: datetime
-) -> None:
-    """Keep a label of the page until the next report takes it; a second word before that replaces the first.
-
-    Raises:
-        LabelRefused: the name or the category is none, or the answer is not in the published queue.
-    """
-    if loop.feedback.taxonomy is None or category not in loop.feedback.taxonomy.categories:
-        raise LabelRefused("choose one of the categories")
-    if not ANNOTATOR.fullmatch(annotator):
-        raise LabelRefused("your name has characters that a label can't be kept under")
-    queued = (read(settings, loop.loop, "annotation") or {}).get("queue") or []
-    if feedback_id not in {one["feedback_id"] for one in queued}:
-        raise LabelRefused("this answer is not in the queue any more")
-    said = {
-        "feedback_id": feedback_id, "annotator": annotator, "category": category,
-        "rubric_version": loop.feedback.rubric(), "at": as_of.isoformat(),
-    }  # fmt: skip
-    name = hashlib.sha256(f"{feedback_id}\0{annotator}".encode()).hexdigest()[:32]
-    write_atomically(_inbox(settings, loop.loop) / f"{name}.json", json.dumps(said).encode())
-
-
-def waiting_in_inbox(settings: Settings, loop: str) -> dict[tuple[str, str], str]:
-    """(answer, annotator) -> category of labels of the page that no report has taken yet."""
-    found = {}
-    for path in sorted(_inbox(settings, loop).glob("*.json")):
-        try:
-            said = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            continue  # taken meanwhile
-        found[said["feedback_id"], said["annotator"]] = str(said["category"])
-    return found
-
-
 def take_inbox(settings: Settings, wh: Warehouse, loop: Loop, log: Log) -> int:
     """Move the page's labels into the warehouse; how many. One that died half way goes on where it was."""
-    folder, count = _inbox(settings, loop.loop), 0
+    folder, count = inbox(settings, loop.loop), 0
     for path in sorted(folder.glob("*.json")):
         # A later word must not be lost with the file of the first.
         path.replace(path.with_suffix(".taking"))
@@ -270,15 +228,15 @@ def take_inbox(settings: Settings, wh: Warehouse, loop: Loop, log: Log) -> int:
         row = Given(
             1, said["feedback_id"], said["annotator"], said["category"], said["rubric_version"], moment
         )
-        taken, refused, _ = _take(wh, loop, [row], moment, "page")
+        taken, refused, _ = take(wh, loop, [row], moment, "page")
         if refused and "a correction is later" in refused[0].reason:
             last = max(
                 label.event_at
-                for label in _stored(wh, loop.loop)
-                if _key(label)[:2] == (row.feedback_id, row.annotator)
+                for label in stored(wh, loop.loop)
+                if key(label)[:2] == (row.feedback_id, row.annotator)
             )
             later = last + timedelta(microseconds=1)
-            taken, refused, _ = _take(wh, loop, [replace(row, event_at=later)], later, "page")
+            taken, refused, _ = take(wh, loop, [replace(row, event_at=later)], later, "page")
         count += taken
         for one in refused:
             log(f"a label of the page was refused: {one.reason}")
@@ -294,7 +252,7 @@ def forget_labels(settings: Settings, wh: Warehouse, loop: str, person: str) -> 
     )
     ids, count = set(rows["name"]), 0
     for pattern in ("*.json", "*.taking"):
-        for path in sorted(_inbox(settings, loop).glob(pattern)):
+        for path in sorted(inbox(settings, loop).glob(pattern)):
             if json.loads(path.read_text(encoding="utf-8"))["feedback_id"] in ids:
                 path.unlink()
                 count += 1
