@@ -30,7 +30,8 @@ ranked_weights as (
     from weights
 ),
 
-served as (
+-- Asked for a range of dates, it reads that range alone: nothing in between is made as a whole.
+served as not materialized (
     select
         predictions.loop,
         predictions.departure_date,
@@ -52,7 +53,7 @@ served as (
     where predictions.is_served
 ),
 
-answers as (
+answers as not materialized (
     select
         served.*,
         feedback.rating,
@@ -77,7 +78,7 @@ answers as (
 ),
 
 -- Units are counted under all only, answers under all and under what they are about.
-counted as (
+counted as not materialized (
     select
         loop,
         departure_date,
