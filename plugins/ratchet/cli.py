@@ -35,6 +35,7 @@ from ratchet.commands.backfill import backfill
 from ratchet.commands.forget import forget
 from ratchet.commands.report import report
 from ratchet.commands.rollback import rollback, withdraw
+from ratchet.commands.themes import themes
 from ratchet.loop import Loop, LoopFileError, load_loop, load_loops
 from ratchet.settings import Settings, load_settings
 
@@ -66,6 +67,7 @@ app.command()(approve)
 app.command()(reject)
 app.command()(forget)
 app.command()(report)
+app.command()(themes)
 app.command()(rollback)
 app.command()(withdraw)
 console = Console()

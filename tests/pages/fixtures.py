@@ -304,6 +304,59 @@ def monitor_users(days: int = 60) -> dict[str, Any]:
     }
 
 
+def feedback_themes() -> dict[str, Any]:
+    def theme(title: str, n: int, severity: int, gap: float) -> dict[str, Any]:
+        return {
+            "category": "late_alert", "title": title, "maps_to": "output", "severity": severity, "is_hidden": False,
+            "volume": n - 0.5, "n_answers": n, "people": n, "people_share": n / 2000, "rate": n / 9876,
+            "trend": "rising", "trend_value": 0.004, "trend_low": 0.001, "trend_high": 0.007, "rating_gap": gap,
+            "rating_gap_low": gap - 0.2, "rating_gap_high": gap + 0.2, "gain": -0.1 * gap,
+            "weeks": [{"until": d, "rate": 0.01 + 0.001 * i} for i, d in enumerate(days_until(END, 8))],
+            "done": [{"as_of": AS_OF, "what": f"retrain asked for (event): {EVIL}"}],
+        }  # fmt: skip
+
+    def effect(category: str, n: int, value: float, state: str) -> dict[str, Any]:
+        return {
+            "category": category, "expected": "down", "state": state, "verdict": "as expected", "value": value,
+            "low": value - 0.002, "high": value + 0.002, "days": 21, "n_answers": n,
+        }  # fmt: skip
+
+    return {
+        "as_of": AS_OF,
+        "complete_until": days_until(END, 9)[0],
+        "window_days": 28,
+        "simulated": True,
+        "n_simulated": 4000,
+        "suppressed_below_k": 10,
+        "people": 2000,
+        "themes": [
+            theme("too late", 240, 3, -1.1),
+            theme(EVIL, 60, 4, -0.4),
+            theme("wrong airport", 3, 4, -1.2345),
+        ],
+        "experiments": [
+            {
+                "experiment_id": "ro-2",
+                "kind": "rollout",
+                "effects": [
+                    effect("late_alert", 240, -0.01, "fell"),
+                    effect("wrong_airport", 4, 0.04321, "rose"),
+                ],
+            }
+        ],
+        "campaigns": {
+            "is_known": True,
+            "judged": 900,
+            "days_before": 28,
+            "lost": 0.03,
+            "found": [
+                {"reason": "burst", "answers": 44, "sources": 1},
+                {"reason": "copies", "answers": 0, "sources": 0},
+            ],
+        },
+    }
+
+
 def monitor_operations(days: int = 60) -> dict[str, Any]:
     draw = np.random.default_rng(5)
     return {
@@ -400,6 +453,7 @@ def publish_all(settings: Settings, days: int = 60) -> None:
         "monitor_quality": monitor_quality(days),
         "monitor_users": monitor_users(days),
         "monitor_operations": monitor_operations(days),
+        "feedback_themes": feedback_themes(),
         "incidents": incidents(),
         "triggers": triggers(),
         "partitions": {

@@ -62,7 +62,9 @@ def test_a_page_of_an_empty_installation_says_so(slug: str, loop: Loop, tmp_path
     assert not list(tmp_path.rglob("*")), "looking made something"
 
 
-@pytest.mark.parametrize("slug", ["overview", "data", "drift", "quality", "users", "operations", "approvals"])
+@pytest.mark.parametrize(
+    "slug", ["overview", "data", "drift", "quality", "users", "themes", "operations", "approvals"]
+)
 def test_a_page_of_a_full_installation_has_drawings_and_tables_of_the_same_numbers(
     slug: str, loop: Loop, full: Settings
 ) -> None:
@@ -82,7 +84,7 @@ def test_what_somebody_wrote_is_text(slug: str, loop: Loop, full: Settings) -> N
     html = html_of(full, loop, slug)
     assert "<script>window" not in html
     assert "<img" not in html
-    if slug in ("overview", "users", "approvals"):
+    if slug in ("overview", "users", "themes", "approvals"):
         assert "&lt;script&gt;window.planted" in html, (
             "the planted text is not on this page: the test saw nothing"
         )
@@ -99,6 +101,9 @@ def test_groups_below_k_show_no_number(loop: Loop, full: Settings) -> None:
     users, quality, drift = (html_of(full, loop, slug) for slug in ("users", "quality", "drift"))
     assert "1.23" not in users and "0.00037" not in users and "0.04%" not in users
     assert users.count("fewer than 10") >= 3
+    themes = html_of(full, loop, "themes")
+    assert "1.23" not in themes and "0.0432" not in themes
+    assert themes.count("fewer than 10") == 3
     row = re.search(r"carrier=HA</td>\s*<td[^>]*>(.*?)</tr>", quality, flags=re.S)
     assert row is not None and not re.search(r"\d\.\d", row[1]), row
     assert "0.29" not in re.findall(r"challenger</td>(.*?)</tr>", drift, flags=re.S)[0]

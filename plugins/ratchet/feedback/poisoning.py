@@ -39,6 +39,7 @@ COLUMNS = (
 ERROR = 0.01
 LEAST_DAYS = 7  # before the judged ones; with fewer nobody knows what is usual
 LEAST_BURST, LEAST_PEOPLE, LEAST_WORDS, LEAST_CLAIMS, LEAST_CLAIMS_OF_ALL = 5, 5, 4, 4, 50
+NEW_SHARE = 0.1  # of its category, at most, is expected of a text that nobody has sent before
 SLACK = 2.0  # days differ by more than chance: what is expected is taken that much larger
 FIRST_CORRELATION = 0.1  # of two claims of one account, before it is measured
 
@@ -105,7 +106,7 @@ def weigh(
     if days >= LEAST_DAYS and judged:
         for name, (own, sources) in (
             ("burst", _bursts(rows)),
-            ("copies", _copies(rows, texts)),
+            ("copies", _copies(rows, texts, days)),
             ("contradicts", _contradicted(rows, claims)),
         ):
             lower = own < weight
@@ -156,11 +157,11 @@ def _bursts(rows: pd.DataFrame) -> tuple[Array, int]:
     return weight, len({account for account, _ in counts})
 
 
-def _copies(rows: pd.DataFrame, texts: Mapping[str, str]) -> tuple[Array, int]:
+def _copies(rows: pd.DataFrame, texts: Mapping[str, str], days: int) -> tuple[Array, int]:
     """Texts that many people send on a day, or in the judged days together, while others complain no more of the same.
 
-    A text's usual share is of what is said in its category: a storm makes all its texts more frequent, a campaign one.
-    One that is new is expected as often as the category's texts are on average.
+    A text is expected as often as ever, or in its usual share of what is said in its category: a storm makes all of
+    them more frequent, a campaign one. One that is new is expected as often as the category's texts are on average.
     """
     weight = np.ones(len(rows))
     long_enough = {key: text for key, text in texts.items() if len(words_of(text)) >= LEAST_WORDS}
@@ -189,11 +190,11 @@ def _copies(rows: pd.DataFrame, texts: Mapping[str, str]) -> tuple[Array, int]:
             if n < LEAST_PEOPLE or text not in leader:
                 continue
             all_before = max(of_category.get(about, 0.0), 1.0)
-            of_own = max(
-                of_text.get((about, text), 0.0), of_category.get(about, 0.0) / max(kinds.get(about, 1), 1)
-            )
-            share = min(of_own / all_before, 0.99)
-            expected = share / (1 - share) * (totals[about, when] - n)
+            new = min(1 / max(kinds.get(about, 1), 1), NEW_SHARE)
+            share = min(max(of_text.get((about, text), 0.0) / all_before, new), 0.99)
+            length = 1 if period == "day" else max(now["day"].nunique(), 1)
+            as_ever = of_text.get((about, text), 0.0) / days * length
+            expected = max(as_ever, share / (1 - share) * (totals[about, when] - n))
             tested.append(
                 (key, float(poisson.sf(n - 1, SLACK * expected + 1)), max(1.0, expected) / copies[key])
             )

@@ -15,6 +15,7 @@ from ratchet.pages.overview import overview
 from ratchet.pages.parts import Page, Panel
 from ratchet.pages.quality import quality
 from ratchet.pages.source import Source
+from ratchet.pages.themes import themes
 from ratchet.pages.users import users
 
 _log = logging.getLogger(__name__)
@@ -26,13 +27,14 @@ PAGES: Mapping[str, Callable[[Source, Links], Page]] = {
     "drift": drift,
     "quality": quality,
     "users": users,
+    "themes": themes,
     "annotation": annotation,
     "operations": operations,
     "decisions": decisions,
 }
 TITLES: Mapping[str, str] = {
     "overview": "Overview", "data": "Data", "drift": "Drift", "quality": "Quality", "users": "Users",
-    "annotation": "Annotation", "operations": "Operations", "decisions": "Decisions",
+    "themes": "Themes", "annotation": "Annotation", "operations": "Operations", "decisions": "Decisions",
     "approvals": "Approvals",
 }  # fmt: skip
 

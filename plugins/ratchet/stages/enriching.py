@@ -182,7 +182,8 @@ def fit_model(
     """A text model from the texts that have landed and the `simulated` ones; with its hash.
 
     What people settled on takes the place of weak labels, with labels received before `labels_as_of` (None: all),
-    where they agree far enough. Rows whose writers did not agree to training are left out.
+    where they agree far enough. Rows whose writers did not agree to training are left out, and rows that count less than
+    half (`ratchet.feedback.poisoning`).
 
     Raises:
         TextModelError: there is no taxonomy, or too little text.
@@ -198,11 +199,15 @@ def fit_model(
             ops.ensure(wh)
             stands = standing(wh, loop, labels_as_of)
             rows = wh.frame(
-                "select feedback_id, subject, comment, rating, category from raw.feedback where loop = ? "
+                "select feedback_id, subject, comment, rating, category from raw.feedback as f where loop = ? "
                 "and (comment is not null or subject is not null) "
                 "and coalesce(consent, 'use_for_training') in ('use_for_training', 'use_for_training+contact') "
+                "and not exists (select 1 from (select w.feedback_id, w.weight, row_number() over (partition by "
+                "w.feedback_id order by w.as_of desc, w.weights_version desc) as weight_rank "
+                "from ops.feedback_weights w where w.loop = ?) as said where said.feedback_id = f.feedback_id "
+                "and said.weight_rank = 1 and said.weight < 0.5) "
                 "order by received_date, feedback_id, row_hash",
-                (loop.loop,),
+                (loop.loop, loop.loop),
             )
         for row in rows.to_dict("records"):
             text, rating, said = spoken_of(row)

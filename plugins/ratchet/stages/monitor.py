@@ -14,6 +14,14 @@ from ratchet.loop import Loop
 from ratchet.monitoring.health import ReferenceQuality, assess_health
 from ratchet.published import publish, read
 from ratchet.settings import Settings
+from ratchet.stages.effects import (
+    conditions_of,
+    keep_weights,
+    publish_themes,
+    read_feedback,
+    summary_of,
+    weigh_feedback,
+)
 from ratchet.stages.measures import measures_of, publish_measures, read_facts, told
 from ratchet.stages.profiles import keep_profile
 from ratchet.stages.records import ledger_of
@@ -53,6 +61,7 @@ def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
         bins = _in_order(warehouse.frame("select * from ops.feature_bins where loop = ?", (loop.loop,)))
         skew = (read(settings, loop.loop, "skew") or {}).get("state")
         facts = read_facts(settings, warehouse, loop, entries, as_of, skew)
+        said = read_feedback(warehouse, loop, as_of)
     if set(bins["model_version"]) != {state.champion_version}:
         raise NotMeasured(
             f"the feature bins are not of version {state.champion_version}, whose training profile is gone: restore "
@@ -69,6 +78,11 @@ def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
         as_of,
     )
     measured, kept = measures_of(facts, loop, health)
+    weighed = None if said is None else weigh_feedback(loop, said)
+    if said is not None and weighed is not None:
+        kept["signals"] += conditions_of(weighed, loop.monitoring.min_group)
+        if changed := keep_weights(settings, loop, said, weighed):
+            log(f"the weights of {changed} answers changed")
     entry = ledger.append(
         loop=loop.loop,
         kind="health",
@@ -79,6 +93,8 @@ def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     record = entry.payload
     publish(settings, loop.loop, "health", record)
     publish_measures(settings, loop, measured)
+    if said is not None and weighed is not None:
+        publish_themes(settings, loop, summary_of(loop, said, weighed, entries))
     log(told(measured.conditions))
     measure_skew(settings, loop, as_of, log)
     log(f"health of version {state.champion_version}: {record['status']}: {'; '.join(record['reasons'])}")

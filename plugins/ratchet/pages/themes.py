@@ -1,0 +1,172 @@
+"""The page of what people complain of: ranked, with its trend, whether it fell, and what does not count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ratchet.pages import plots
+from ratchet.pages.links import Links
+from ratchet.pages.parts import (
+    MONITOR,
+    Cell,
+    Page,
+    Panel,
+    Plot,
+    as_of,
+    limits,
+    not_measured,
+    percent,
+    short_days,
+    table,
+    told,
+)
+from ratchet.pages.source import Source
+from ratchet.pages.svg import Colour
+
+SUMMARY = "feedback_themes"
+_TONES: Mapping[str, Colour] = {"fell": "good", "rose": "bad"}
+DRAWN = 6  # themes with a drawing of their own
+
+
+def themes(source: Source, links: Links) -> Page:
+    """Themes, effects by experiment, campaigns."""
+    found = source.summary(SUMMARY)
+    if found is None:
+        return Page("themes", "Themes", (not_measured("Themes", SUMMARY, MONITOR),))
+    k = max(source.min_group, int(found.get("suppressed_below_k") or 0))
+    is_simulated = bool(found.get("simulated"))
+    panels = [
+        _ranked(found, k, is_simulated),
+        *(_effects(one, k, is_simulated) for one in found.get("experiments") or []),
+        _campaigns(found.get("campaigns") or {}, k, is_simulated),
+    ]
+    who = " The travellers are simulated: these are not opinions of people." if is_simulated else ""
+    return Page("themes", "Themes", tuple(panels), f"{as_of(found)}{who}".strip())
+
+
+def _is_hidden(theme: Mapping[str, Any], k: int) -> bool:
+    return (
+        bool(theme.get("is_hidden"))
+        or min(int(theme.get("people") or 0), int(theme.get("n_answers") or 0)) < k
+    )
+
+
+def _ranked(found: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
+    body: list[tuple[Any, ...]] = []
+    drawn: list[Plot] = []
+    worth: list[tuple[str, Any, Any, Any, Colour, str]] = []
+    for one in found.get("themes") or []:
+        title, severity = told(one.get("title")), told(one.get("severity"))
+        done = [f"{str(item.get('as_of'))[:10]} {item.get('what')}" for item in one.get("done") or []]
+        last = Cell(done[-1] if done else "nothing", "plain" if done else "faint")
+        if _is_hidden(one, k):
+            body.append((title, severity, f"fewer than {k}", "", "", "", "", last))
+            continue
+        gap = {
+            key: one.get(f"rating_gap{end}")
+            for key, end in (("value", ""), ("low", "_low"), ("high", "_high"))
+        }
+        body.append(
+            (
+                title, severity, f"{float(one.get('volume') or 0):.0f}", percent(one.get("people_share")),
+                percent(one.get("rate"), 2), _trend(one), limits(gap, 2), last,
+            )
+        )  # fmt: skip
+        worth.append((title, gap["value"], gap["low"], gap["high"], _colour(gap), "an association"))
+        weeks = one.get("weeks") or []
+        values = [week.get("rate") for week in weeks]
+        if len(drawn) < DRAWN and any(value is not None for value in values):
+            days = short_days([str(week.get("until")) for week in weeks])
+            drawn.append(
+                plots.lines(title, days, [plots.Series(title, values)], from_zero=True, first="week until",
+                            note="complaints a person asked", size=plots.SMALL)
+            )  # fmt: skip
+    if any(row[1] is not None and row[2] is not None for row in worth):
+        note = "Mean rating of answers about it less that of the others: an association, by days."
+        drawn.append(plots.forest("How much less happy", worth, note=note))
+    columns = (
+        "theme",
+        "severity",
+        "answers",
+        "share of people",
+        "a person asked",
+        "trend",
+        "rating gap",
+        "last done",
+    )
+    return Panel(
+        "What people complain of",
+        about=f"Ranked by severity times frequency, of {told(found.get('window_days'))} days until "
+        f"{told(found.get('complete_until'))}.",
+        plots=tuple(drawn),
+        tables=(table(columns, body),) if body else (),
+        notes=() if body else ("Nobody has written yet.",),
+        is_simulated=is_simulated,
+    )
+
+
+def _colour(gap: Mapping[str, Any]) -> Colour:
+    if gap["high"] is not None and gap["high"] < 0:
+        return "bad"
+    return "good" if gap["low"] is not None and gap["low"] > 0 else "main"
+
+
+def _trend(theme: Mapping[str, Any]) -> Cell:
+    state, value = str(theme.get("trend") or "unknown"), theme.get("trend_value")
+    tone = {"rising": "bad", "falling": "good"}.get(state, "faint")
+    text = state if value is None or state == "not enough evidence" else f"{state} ({float(value):+.2%})"
+    return Cell(text, tone)  # type: ignore[arg-type]
+
+
+def _effects(experiment: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
+    body: list[tuple[Any, ...]] = []
+    rows = []
+    for one in experiment.get("effects") or []:
+        name, state = told(one.get("category")), str(one.get("state"))
+        expected = f"{told(one.get('expected'))}: {told(one.get('verdict'))}"
+        if state == "fewer than k" or int(one.get("n_answers") or 0) < k:
+            body.append(
+                (name, told(one.get("days")), f"fewer than {k}", Cell("too small to show", "faint"), expected)
+            )
+            continue
+        tone = (
+            "bad"
+            if one.get("verdict") == "against what was expected"
+            else "good"
+            if state == "fell"
+            else "plain"
+        )
+        body.append((name, told(one.get("days")), limits(one), Cell(state, tone), expected))  # type: ignore[arg-type]
+        rows.append(
+            (name, one.get("value"), one.get("low"), one.get("high"), _TONES.get(state, "main"), state)
+        )
+    is_drawn = any(row[1] is not None and row[2] is not None and row[3] is not None for row in rows)
+    note = "Complaints a person asked, new model minus old; the intervals hold on all days and for all categories."
+    return Panel(
+        f"Did it fall? {experiment.get('kind')} {experiment.get('experiment_id')}",
+        plots=(plots.forest("Change of complaints", rows, note=note),) if is_drawn else (),
+        tables=(table(("category", "days", "difference", "state", "expected"), body),) if body else (),
+        notes=() if is_drawn else ("Too few closed days for an interval.",),
+        is_simulated=is_simulated,
+    )
+
+
+def _campaigns(found: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
+    if not found.get("is_known"):
+        days = told(found.get("days_before"))
+        return Panel(
+            "Campaigns", notes=(f"Not judged: {days} days before are too few to know what is usual.",)
+        )
+    body = []
+    for one in found.get("found") or []:
+        counts = [one.get("answers"), one.get("sources")]
+        shown = [told(n) if n == 0 or (n is not None and int(n) >= k) else f"fewer than {k}" for n in counts]
+        body.append((told(one.get("reason")), *shown))
+    return Panel(
+        "Campaigns",
+        about=f"Of the last days' answers {percent(found.get('lost'))} does not count.",
+        tables=(table(("what", "answers that count less", "accounts or texts"), body),),
+        is_half=True,
+        is_simulated=is_simulated,
+    )
