@@ -6,16 +6,59 @@ import threading
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.engines import new_database
 
-from ratchet.ledger.chain import LedgerValueError, plain, verify_chain
+from ratchet.ledger.chain import (
+    LedgerValueError,
+    plain,
+    read_rows,
+    sealed,
+    stored_hash,
+    stored_text,
+    verify_chain,
+)
 from ratchet.ledger.schema import ENTRIES
 from ratchet.ledger.store import Ledger, LedgerConflict, migrate
 
 AS_OF = datetime(2013, 5, 14)
+
+
+WORDS = st.text(alphabet=st.sampled_from('ab",: {}[]\\\n\0é\u2028😀'), max_size=8)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | WORDS
+    | st.sampled_from(["NaN", "Infinity", ", ", ": ", '", "', "\\"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.dictionaries(WORDS, VALUES, max_size=4), WORDS)
+def test_the_hash_of_what_is_stored_is_the_entrys_hash(payload: dict[str, Any], key: str) -> None:
+    entry = sealed(
+        seq=3, loop="flights", kind="health", key=key, as_of="2013-05-14T00:00:00",
+        recorded_at="2013-05-14T00:00:01", actor='a", "b', payload=payload, previous_hash="0" * 64,
+    )  # fmt: skip
+    row = {**entry.__dict__, "payload": stored_text(payload)}
+    assert list(read_rows([row])) == [entry]
+    assert stored_hash(row) == entry.hash
+    for changed in ({"key": key + "x"}, {"seq": 4}, {"payload": stored_text({**payload, "new": 1})}):
+        assert stored_hash({**row, **changed}) != entry.hash
+
+
+def test_what_is_not_finite_has_no_hash() -> None:
+    entry = sealed(
+        seq=1, loop="flights", kind="health", key="k", as_of="", recorded_at="", actor="a", payload={},
+        previous_hash="0" * 64,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        stored_hash({**entry.__dict__, "payload": stored_text({"x": float("nan")})})
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

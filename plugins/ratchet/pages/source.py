@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Any
 
 from ratchet.ledger.anchor import AnchorUnreadable, read_anchor
-from ratchet.ledger.chain import GENESIS, ChangedText, Entry, entry_hash, read_rows
+from ratchet.ledger.chain import GENESIS, ChangedText, Entry, read_rows, stored_hash
 from ratchet.ledger.state import LoopState, fold
 from ratchet.loop import Loop
 from ratchet.published import read
@@ -89,9 +89,8 @@ def _checked(rows: Sequence[Mapping[str, Any]], end: tuple[int, str]) -> list[En
     seq, head = end
     found = []
     try:
-        for entry in read_rows(rows):
-            fields = {name: value for name, value in entry.__dict__.items() if name != "hash"}
-            if (entry.seq, entry.previous_hash) != (seq + 1, head) or entry_hash(fields) != entry.hash:
+        for row, entry in zip(rows, read_rows(rows), strict=True):
+            if (entry.seq, entry.previous_hash) != (seq + 1, head) or stored_hash(row) != entry.hash:
                 raise LedgerBroken(
                     f"the ledger's chain breaks at entry {entry.seq} (`ratchet ledger verify`)"
                 )
