@@ -15,6 +15,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from benchmarks.annotation import agreement
 from benchmarks.feedback_corpus import LANGUAGES, Truth, personal_texts
 from benchmarks.feedback_topics import HELD_OUT
 from benchmarks.judge_tables import ROOT
@@ -194,6 +195,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "speed": speed,
     "hostile": hostile,
     "response": response,
+    "agreement": lambda: agreement(SEED),
 }
 
 

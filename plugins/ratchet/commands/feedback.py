@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -23,8 +23,13 @@ def fit(
     loop_name: Annotated[str, typer.Argument(metavar="LOOP", help="A loop with a feedback.taxonomy.")],
     simulated: Annotated[int, typer.Option(help="Add so many simulated texts in four languages.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the simulated texts and of the fit.")] = 1,
+    labels_as_of: Annotated[
+        datetime | None, typer.Option(help="People's labels received before (UTC); without it, all.")
+    ] = None,
 ) -> None:
-    """Fit the text model on texts without labels; write it beside the loop file and print its hash.
+    """Fit the text model on weak labels, and on people's where they agree; write it beside the loop file.
+
+    Prints its hash.
 
     Nothing changes until the loop file names the hash: then everything is enriched anew, as another version.
     """
@@ -34,7 +39,7 @@ def fit(
     settings = load_settings()
     loop = load_loop(settings.loops_dir / f"{loop_name}.yml")
     texts = [text for text, _, _ in topic_texts(SAID, simulated, seed)]
-    model, digest = fit_model(settings, loop, texts, seed, typer.echo)
+    model, digest = fit_model(settings, loop, texts, seed, typer.echo, labels_as_of)
     path = settings.loops_dir / f"{loop_name}.feedback.json"
     write_atomically(path, (json.dumps(model, indent=None, sort_keys=True) + "\n").encode())
     typer.echo(f"{path}: {model['about']}")
