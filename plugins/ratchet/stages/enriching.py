@@ -182,8 +182,8 @@ def fit_model(
     """A text model from the texts that have landed and the `simulated` ones; with its hash.
 
     What people settled on takes the place of weak labels, with labels received before `labels_as_of` (None: all),
-    where they agree far enough. Rows whose writers did not agree to training are left out, and rows that count less than
-    half (`ratchet.feedback.poisoning`).
+    where they agree far enough. Rows whose writers did not agree to training are left out, and rows that count
+    less than half (`ratchet.feedback.poisoning`).
 
     Raises:
         TextModelError: there is no taxonomy, or too little text.
