@@ -171,8 +171,10 @@ def fill(settings: Settings, loop: Loop, copies: int, log: Log) -> int:
     with open_warehouse(settings, purpose="history") as wh:
         ops.ensure(wh)
         for source in loop.sources:
-            wh.execute(load_contract(settings.dbt_dir, source).ddl())
-            wh.index(f"raw.{source}", ("loop", "received_date"))
+            contract = load_contract(settings.dbt_dir, source)
+            wh.execute(contract.ddl())
+            for columns in contract.indexes:
+                wh.index(contract.table, columns)
         wh.execute("create schema base")
         for source, frame in _year().items():
             _store(wh, settings, source, frame)

@@ -115,6 +115,12 @@ class SourceContract:
         added = [f"{name} {data_type}" for name, data_type in ADDED_TYPES.items()]
         return f"create table if not exists {self.table} ({', '.join(own + added)})"
 
+    @property
+    def indexes(self) -> list[tuple[str, ...]]:
+        """By which columns builds look for the few rows that they need: partition, receipt, departure date."""
+        dated = [("departure_date",)] if any(c.name == "departure_date" for c in self.columns) else []
+        return [("loop", "received_date"), ("received_at",), *dated]
+
     def additions(self, present: Iterable[str]) -> list[str]:
         """The statements that bring a table with the columns `present` up to this contract.
 

@@ -149,7 +149,8 @@ def ensure_tables(wh: Warehouse, contracts: dict[str, SourceContract]) -> None:
                     wh.execute(statement)
             else:
                 wh.execute(contract.ddl())
-                wh.index(contract.table, ("loop", "received_date"))
+                for columns in contract.indexes:
+                    wh.index(contract.table, columns)
 
 
 def _landed_days(wh: Warehouse, loop: str) -> set[tuple[str, date]]:
