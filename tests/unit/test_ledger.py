@@ -48,6 +48,16 @@ def test_the_hash_of_what_is_stored_is_the_entrys_hash(payload: dict[str, Any], 
     row = {**entry.__dict__, "payload": stored_text(payload)}
     assert list(read_rows([row])) == [entry]
     assert stored_hash(row) == entry.hash
+    # Said the same, written otherwise: a space too many, one too few, a key twice.
+    written = row["payload"]
+    for other in (
+        written + " ",
+        written.replace(", ", ","),
+        written.replace(": ", ":"),
+        f'{{"a": 0, {written[1:]}',
+    ):
+        if other != written:
+            assert stored_hash({**row, "payload": other}) != entry.hash
     for changed in ({"key": key + "x"}, {"seq": 4}, {"payload": stored_text({**payload, "new": 1})}):
         assert stored_hash({**row, **changed}) != entry.hash
 

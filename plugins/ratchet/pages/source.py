@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Any
 
 from ratchet.ledger.anchor import AnchorUnreadable, read_anchor
-from ratchet.ledger.chain import GENESIS, ChangedText, Entry, read_rows, stored_hash
+from ratchet.ledger.chain import GENESIS, Entry, entry_of, stored_hash
 from ratchet.ledger.state import LoopState, fold
 from ratchet.loop import Loop
 from ratchet.published import read
@@ -87,17 +87,18 @@ def forget() -> None:
 
 def _checked(rows: Sequence[Mapping[str, Any]], end: tuple[int, str]) -> list[Entry]:
     seq, head = end
-    found = []
-    try:
-        for row, entry in zip(rows, read_rows(rows), strict=True):
-            if (entry.seq, entry.previous_hash) != (seq + 1, head) or stored_hash(row) != entry.hash:
-                raise LedgerBroken(
-                    f"the ledger's chain breaks at entry {entry.seq} (`ratchet ledger verify`)"
-                )
-            found.append(entry)
-            seq, head = entry.seq, entry.hash
-    except ChangedText as error:
-        raise LedgerBroken(f"the ledger was changed: {error}") from None
+    found: list[Entry] = []
+    for row in rows:
+        try:
+            told, entry = stored_hash(row), entry_of(row)
+        except (ValueError, TypeError):
+            told = None
+        if told is None:
+            raise LedgerBroken(f"the ledger was changed: entry {row['seq']} is not as it was written")
+        if (row["seq"], row["previous_hash"]) != (seq + 1, head) or told != row["hash"]:
+            raise LedgerBroken(f"the ledger's chain breaks at entry {row['seq']} (`ratchet ledger verify`)")
+        found.append(entry)
+        seq, head = row["seq"], row["hash"]
     return found
 
 
