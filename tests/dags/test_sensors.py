@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -73,8 +74,8 @@ def deferred(condition: str) -> Any:
     return caught.value.trigger
 
 
-def look(trigger: Any, seconds: float) -> list[Any]:
-    """The trigger's events within `seconds`."""
+def look(trigger: Any, until: Callable[[], bool] = lambda: False) -> list[Any]:
+    """The trigger's events, once it ends or `until` holds; a minute is more than either needs."""
 
     async def run() -> list[Any]:
         events: list[Any] = []
@@ -82,8 +83,13 @@ def look(trigger: Any, seconds: float) -> list[Any]:
         async def collect() -> None:
             events.extend([event async for event in trigger.run()])
 
-        with suppress(TimeoutError):
-            await asyncio.wait_for(collect(), timeout=seconds)
+        looking, end = asyncio.create_task(collect()), time.monotonic() + 60
+        while not looking.done() and not until():
+            assert time.monotonic() < end, "it neither fired nor waited as it should"
+            await asyncio.sleep(0.02)
+        looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await looking
         return events
 
     return asyncio.run(run())
@@ -116,10 +122,11 @@ def test_waits_says_why_and_then_goes_on(
     reason = make_false(world, condition)
     trigger = deferred(condition)
     with caplog.at_level(logging.INFO, logger="ratchet.trigger"):
-        assert look(trigger, 0.6) == [], "it fired although the condition is false"
+        said = look(trigger, until=lambda: any(reason in record.message for record in caplog.records))
+    assert said == [], "it fired although the condition is false"
     assert any(reason in record.message for record in caplog.records), caplog.text
     make_true(world, condition)
-    events = look(trigger, 5)
+    events = look(trigger)
     assert len(events) == 1
     assert events[0].payload["reason"]
 
@@ -149,11 +156,13 @@ def test_a_wait_that_passes_its_deadline_says_what_was_missing_and_fails(world: 
     before = time.time()
     path, arguments = deferred("labels").serialize()
     assert before + hours * 3600 <= arguments["deadline"] <= time.time() + hours * 3600
-    assert look(import_string(path)(**arguments), 0.4) == [], "it gave up before its deadline"
+    waited = time.monotonic() + 0.4
+    early = look(import_string(path)(**arguments), until=lambda: time.monotonic() > waited)
+    assert early == [], "it gave up before its deadline"
 
     late = import_string(path)(**{**arguments, "deadline": time.time() + 0.5})
     began = time.time()
-    (event,) = look(late, 60)
+    (event,) = look(late)
     assert time.time() - began >= 0.5 and set(event.payload) == {"missing"}
     assert reason in event.payload["missing"]
     sensor = ConditionSensor(task_id="wait_for_labels", loop="flights", condition="labels")
@@ -173,7 +182,7 @@ def test_what_holds_by_the_deadline_goes_on(world: Any) -> None:
     trigger = deferred("labels")
     trigger.deadline = time.time() - 3_600
     make_true(world, "labels")
-    (event,) = look(trigger, 60)
+    (event,) = look(trigger)
     sensor = ConditionSensor(task_id="wait_for_labels", loop="flights", condition="labels")
     assert sensor.resume(context(), event.payload) == event.payload["reason"]
     with pytest.raises(AirflowSkipException, match="is closed"):
