@@ -13,9 +13,3 @@
     ) as ranked
     where ranked.sample_rank <= {{ var('flights_sample_per_day') }}
 {%- endmacro %}
-
-
-{#- The columns that a model may learn from, as the loop file lists them. -#}
-{% macro feature_columns() -%}
-    {{ (var('flights_numeric_features') + var('flights_categorical_features') | list) | join(', ') }}
-{%- endmacro %}

@@ -140,6 +140,7 @@ def test_each_incremental_model_has_its_grain_tested() -> None:
         "mon_feature_sample",
         "mon_labelled_sample",
         "mon_feed_age_daily",
+        "mon_feedback_daily",
         "exp_exposure_daily",
         "int_feeds_landed",
         "int_departures_reached",
