@@ -51,8 +51,9 @@ def _access(settings: Settings) -> dict[str, str]:
         **{f"PG{name.upper()}": value for name, value in address.tls},
         # As in the connections of Python: times are UTC, and nobody waits for ever. A build joins whole ranges of
         # rows that Postgres has no statistics of, CTEs and what just landed: guessing few, it would compare
-        # each row with each. Without nested loops it hashes or sorts.
-        "PGOPTIONS": f"-c timezone=UTC -c jit=off -c lock_timeout={wait} -c enable_nestloop=off -c work_mem=64MB",
+        # each row with each, in nested loops or among all rows of one date. Hashing does not depend on the guess.
+        "PGOPTIONS": f"-c timezone=UTC -c jit=off -c lock_timeout={wait} -c work_mem=64MB "
+        "-c enable_nestloop=off -c enable_mergejoin=off",
     }
 
 
