@@ -76,7 +76,12 @@ def run(settings: Settings, loop: Loop, *, how: str) -> dict[str, float]:
     with open_warehouse(settings, purpose="bare SQL") as wh:
         if settings.engine == "postgres":
             # As in the connection that dbt has.
-            for setting in ("enable_nestloop = off", "work_mem = '64MB'", "jit = off"):
+            for setting in (
+                "enable_nestloop = off",
+                "enable_mergejoin = off",
+                "work_mem = '64MB'",
+                "jit = off",
+            ):
                 wh.execute(f"set {setting}")
         for schema in sorted({model.twin.split(".")[-2] for model in models}):
             if how != "replace":

@@ -27,6 +27,7 @@ _SESSION = (
     "set client_encoding = 'UTF8'",
     "set jit = off",
     "set enable_nestloop = off",
+    "set enable_mergejoin = off",
     "set work_mem = '64MB'",
 )
 
