@@ -95,40 +95,25 @@ counted as not materialized (
         null as rating,
         0 as n_simulated
     from served
-    union all
-    select
-        loop,
-        departure_date,
-        experiment_id,
-        arm,
-        model_version,
-        origin,
-        carrier,
-        'all' as answer_category,
-        0 as n_units,
-        0 as n_asked,
-        1 as n_answers,
-        weight,
-        rating,
-        case when is_simulated then 1 else 0 end as n_simulated
-    from answers
-    union all
-    select
-        loop,
-        departure_date,
-        experiment_id,
-        arm,
-        model_version,
-        origin,
-        carrier,
-        answer_category,
-        0 as n_units,
-        0 as n_asked,
-        1 as n_answers,
-        weight,
-        rating,
-        case when is_simulated then 1 else 0 end as n_simulated
-    from answers
+    {%- for category in ["'all'", "answers.answer_category"] %}
+        union all
+        select
+            loop,
+            departure_date,
+            experiment_id,
+            arm,
+            model_version,
+            origin,
+            carrier,
+            {{ category }} as answer_category,
+            0 as n_units,
+            0 as n_asked,
+            1 as n_answers,
+            weight,
+            rating,
+            case when is_simulated then 1 else 0 end as n_simulated
+        from answers
+    {%- endfor %}
 ),
 
 cohorts as (

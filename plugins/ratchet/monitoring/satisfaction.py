@@ -33,7 +33,7 @@ def weighted_ratings(
     """
     served = cohorts[cohorts["is_served"].astype(bool)]
     dates = pd.to_datetime(served["departure_date"]).dt.date
-    rows = served.assign(day=dates)[np.array([day in set(days) for day in dates], dtype=bool)]
+    rows = served.assign(day=dates)[dates.isin(list(days))]
     found = []
     for dimension, part in rows.groupby("cohort_dimension", sort=True):
         if dimension != "all":
