@@ -85,6 +85,49 @@ def test_redacting_twice_changes_nothing(texts: list[str]) -> None:
     assert redact_text(once) == once
 
 
+_WORDS = [
+    "a@b.co", "a@" * 15, "1 " * 20, "0" * 31, "::" * 9, "IBAN DE", "DE12 ", "passport ", "booking ", "my name is ",
+    "Mr ", "Regards,\n", "Anna Schmidt", "12 rue de la ", "www.", "https://", "[EMAIL]", "[NAME", "555-0142", "212.",
+    "K9X2PL", "4111 1111", "X1234567", "\x00", "\u0301" * 9, "(", "at", "dot", "Aa ",
+]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.sampled_from(_WORDS), min_size=1, max_size=12),
+    st.sampled_from(["", " ", "\n", ", ", "-"]),
+    st.sampled_from([1, 1, 1, 40]),
+)
+def test_nor_does_it_in_texts_made_of_halves_of_what_is_looked_for(
+    words: list[str], between: str, times: int
+) -> None:
+    once = redact_text(between.join(words) * times)
+    assert redact_text(once) == once
+
+
+@pytest.mark.parametrize("looks", [1, 2, 6])
+def test_a_text_that_does_not_settle_is_taken_out_in_one_piece(
+    looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "".join(["a@" * 30, "\u0301" * 40, " a@b", "1 " * 40, "12 rue de la 1"]) * 20
+    monkeypatch.setattr("ratchet.feedback.redact._PASSES", looks)
+    once = redact_text(text)
+    assert redact_text(once) == once
+    # With so few looks and nothing taken out as a whole, something would be left.
+    left, seen = text, 0
+    while (found := find(left)) and seen < looks:
+        for one in reversed(found):
+            left = f"{left[: one.start]}[{one.kind}]{left[one.end :]}"
+        seen += 1
+    assert looks == 6 or find(left) or list(recognisers.find_more(left))
+
+
+def test_a_text_that_grows_past_the_limit_is_cut_once() -> None:
+    once = redact_text("a@b.co " * (LONGEST_TEXT // 7))
+    assert len(once) <= LONGEST_TEXT and once.startswith("[EMAIL] [EMAIL]")
+    assert once.endswith("characters in all]") and redact_text(once) == once
+
+
 def test_every_kind_is_found() -> None:
     assert {kind for _, kind, _ in FOUND} == set(kinds())
 
@@ -126,7 +169,7 @@ def test_hostile_text_of_ten_megabytes_ends(piece: str) -> None:
     found = redact(text)
     assert time.process_time() - began < 60
     assert len(found.text) <= 2 * LONGEST_TEXT
-    assert found.text.endswith(f"[{len(text)} characters in all]")
+    assert found.text.endswith(f"[{len(text):,} characters in all]")
 
 
 def test_a_number_that_the_cut_goes_through_is_not_kept() -> None:
