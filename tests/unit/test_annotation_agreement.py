@@ -40,30 +40,30 @@ def test_alpha_is_the_librarys_published_example() -> None:
         for unit, value in enumerate(row)
         if value != "_"
     ]
-    found = alpha(labels, 1, 10)
+    found = alpha(labels, 10)
     assert found.value == pytest.approx(0.691358, abs=1e-6) and found.items == 12
     assert found.low is not None and found.high is not None and found.low < found.value < found.high
 
 
 def test_agreement_is_what_the_error_rates_make_it() -> None:
-    found = alpha(drawn(600, {"a": (0.1, 0.1), "b": (0.1, 0.1)}), 1, 30)
+    found = alpha(drawn(600, {"a": (0.1, 0.1), "b": (0.1, 0.1)}), 30)
     same = 0.9**2 + 0.1**2 / 3
     truth = (same - 0.25) / 0.75
     assert found.low is not None and found.high is not None and found.low < truth < found.high
     assert is_usable(found, 0.667) and not is_usable(found, 0.9)
-    chance = alpha(drawn(600, {"a": (0.75, 0.75), "b": (0.75, 0.75)}), 1, 30)
+    chance = alpha(drawn(600, {"a": (0.75, 0.75), "b": (0.75, 0.75)}), 30)
     assert chance.low is not None and chance.high is not None and chance.low < 0 < chance.high
     assert not is_usable(chance, 0.0) or chance.low >= 0
 
 
 def test_too_little_is_no_agreement_and_allows_nothing() -> None:
-    few = alpha(drawn(29, {"a": (0.0, 0.0), "b": (0.0, 0.0)}), 1, 30)
+    few = alpha(drawn(29, {"a": (0.0, 0.0), "b": (0.0, 0.0)}), 30)
     assert few.value is None and "29 items" in few.reason and not is_usable(few, 0.0)
-    alone = alpha(drawn(100, {"a": (0.0, 0.0)}), 1, 30)
+    alone = alpha(drawn(100, {"a": (0.0, 0.0)}), 30)
     assert alone.items == 0 and not is_usable(alone, 0.0)
     one = [Label(f"f{n}", who, "late", "1", NOON, NOON, "csv") for n in range(50) for who in "ab"]
-    assert "one category" in alpha(one, 1, 30).reason and not is_usable(alpha(one, 1, 30), 0.0)
-    assert alpha([], 1, 30).value is None
+    assert "one category" in alpha(one, 30).reason and not is_usable(alpha(one, 30), 0.0)
+    assert alpha([], 30).value is None
     assert annotators([], [], (), 1) == []
 
 
@@ -84,9 +84,34 @@ def test_who_drifts_is_found_and_who_does_not_is_left_in_peace() -> None:
     assert {one.drift.value for one in short} == {None} and "needed" in short[0].drift.reason
 
 
+@pytest.mark.parametrize(("items", "errors"), [(40, 0.02), (100, 0.1)])
+def test_the_interval_of_alpha_covers_as_often_as_it_says(items: int, errors: float) -> None:
+    same = (1 - errors) ** 2 + errors**2 / 3
+    truth, covered = (same - 0.25) / 0.75, 0
+    for seed in range(250):
+        found = alpha(drawn(items, {"a": (errors, errors), "b": (errors, errors)}, seed), 30)
+        assert found.low is not None and found.high is not None and found.value is not None
+        assert found.low <= found.value <= found.high <= 1
+        covered += found.low <= truth <= found.high
+    assert covered / 250 >= 0.92, f"{covered} of 250"  # three standard errors of 95 % are 4 %
+
+
+def test_where_nobody_differed_the_interval_still_has_a_width() -> None:
+    found = alpha(drawn(30, {"a": (0.0, 0.0), "b": (0.0, 0.0)}), 30)
+    assert found.value == found.high == 1.0 and found.low is not None and 0.8 < found.low < 0.99
+    many = alpha(drawn(300, {"a": (0.0, 0.0), "b": (0.0, 0.0)}), 30)
+    assert many.low is not None and many.low > 0.97
+    nearly = [
+        Label(f"f{n:02}", who, "late" if n > 1 else "price", "1", NOON, NOON, "csv")
+        for n in range(50)
+        for who in "ab"
+    ]
+    assert "no interval" in alpha(nearly, 30).reason
+
+
 def test_an_adjudicator_is_no_second_opinion() -> None:
     labels = drawn(60, {"a": (0.1, 0.1), "judge": (0.0, 0.0)})
-    assert alpha(independent(labels, ["judge"]), 1, 30).items == 0
+    assert alpha(independent(labels, ["judge"]), 30).items == 0
     found = {one.name: one for one in annotators(labels, resolve(labels, Annotation()), ["judge"], 1)}
     assert found["a"].agreement.value is None and found["judge"].agreement.value is None
 

@@ -26,7 +26,7 @@ from ratchet.warehouse.connect import open_warehouse
 from ratchet.warehouse.protocol import Warehouse
 
 Log = Callable[[str], None]
-#: Of the resampling behind agreement and drift: the same labels give the same report.
+#: Of the resampling behind annotators and drift: the same labels give the same report.
 SEED = 1
 _CHUNK = 500
 
@@ -58,7 +58,7 @@ def standing(wh: Warehouse, loop: Loop, as_of: datetime | None) -> Standing:
     kinds = loop.feedback.taxonomy.categories if loop.feedback.taxonomy else {}
     # A category may have left the taxonomy without a new version of the rubric.
     labels = [label for label in labels if label.category in kinds]
-    found = alpha(independent(labels, terms.adjudicators), SEED, terms.min_items)
+    found = alpha(independent(labels, terms.adjudicators), terms.min_items)
     usable = is_usable(found, terms.min_alpha)
     why = found.reason or (
         "" if usable else f"the lower limit of alpha is {found.low:.3f}, min_alpha {terms.min_alpha}"
