@@ -28,7 +28,7 @@ STAGES = {
     "measure_staleness": ["measure_staleness"],
     "run_experiment": ["run_experiment"],
     "forget_users": ["forget_users"],
-    "answer_feedback": ["write_receipts"],
+    "answer_feedback": ["write_receipts", "report_annotation"],
 }  # fmt: skip
 
 

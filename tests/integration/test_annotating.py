@@ -16,7 +16,7 @@ from ratchet.ledger.store import migrate
 from ratchet.loop import Loop
 from ratchet.published import read
 from ratchet.settings import Settings
-from ratchet.stages.annotating import apply, next_to_label, report
+from ratchet.stages.annotating import apply, next_to_label, report, report_of_day
 from ratchet.stages.annotation_inbox import LabelRefused, give, waiting_in_inbox
 from ratchet.stages.annotation_labels import import_labels, labelled_by, standing, take_inbox
 from ratchet.stages.enriching import enrich_landed, fit_model
@@ -215,6 +215,24 @@ def test_a_label_of_the_page_is_kept_taken_once_and_corrected(
         ("ben", "praise", "page"),
     ]
     assert report(settings, loop, EVENING, quiet)["queue"][0]["labelled_by"] in (["ana", "ben"], [])
+
+
+def test_the_report_of_a_day_is_published_once_and_an_earlier_day_does_not_replace_it(
+    loop: Loop, settings: Settings, landed: Warehouse, tmp_path: Path
+) -> None:
+    later = EVENING + timedelta(days=1)
+    first = report_of_day(settings, loop, later, quiet)
+    assert first["published"] and first["labels"] == 0 and first["queue"] > 20
+    summary = read(settings, "flights", "annotation")
+    assert report_of_day(settings, loop, later, quiet) == first
+    assert read(settings, "flights", "annotation") == summary
+    earlier = report_of_day(settings, loop, EVENING, quiet)
+    assert not earlier["published"] and read(settings, "flights", "annotation") == summary
+    item = (summary or {})["queue"][0]["feedback_id"]
+    give(settings, loop, item, "ana", "price", EVENING)
+    assert report_of_day(settings, loop, later, quiet)["labels"] == 1
+    wordless = loop.model_copy(update={"feedback": loop.feedback.model_copy(update={"taxonomy": None})})
+    assert report_of_day(settings, wordless, later, quiet)["labels"] is None
 
 
 def test_nothing_of_a_forgotten_persons_labels_is_left(

@@ -1,4 +1,5 @@
-"""The tasks about the people behind feedback: forgetting them, and telling them what became of what they said."""
+"""The tasks about the people behind feedback: forgetting them, telling them what became of what they said, and what
+others say that it is about."""
 
 from __future__ import annotations
 
@@ -53,3 +54,13 @@ def send_receipts(loop_name: str) -> dict[str, int]:
     from ratchet.stages.receipts import send
 
     return send(load_settings(), loop_named(loop_name), deliver, _log.info)
+
+
+@task
+def report_annotation(loop_name: str) -> dict[str, Any]:
+    """Take the page's labels and publish how far people's labels agree and which answers wait for one."""
+    from ratchet.stages.annotating import report_of_day
+
+    loop = loop_named(loop_name)
+    window = windows.window_of(get_current_context(), loop, days_before=1)
+    return report_of_day(load_settings(), loop, window.as_of, _log.info)

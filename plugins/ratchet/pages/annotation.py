@@ -16,7 +16,7 @@ from ratchet.stages.annotation_inbox import waiting_in_inbox
 
 #: Answers to label on one page.
 HEAD = 10
-_MAKER = "`ratchet annotate report`"
+_MAKER = "the DAG `answer_feedback`, or `ratchet annotate report`,"
 
 
 def annotation(source: Source, links: Links, reader: str = "", why_not: str = "Open it in Airflow.") -> Page:

@@ -113,7 +113,27 @@ def _share_of_users(rows: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def report(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str, Any]:
+def report_of_day(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str, Any]:
+    """The report for a timetable, as counts; `published` is False where the summary of a later moment stays, and
+    `labels` is None where the loop takes no words in."""
+    if loop.feedback.taxonomy is None:
+        return {"as_of": as_of.isoformat(), "labels": None, "queue": 0, "published": False}
+    known = read(settings, loop.loop, SUMMARY)
+    is_later = known is not None and datetime.fromisoformat(str(known["as_of"])) > as_of
+    if is_later:
+        log(f"the annotation report as of {(known or {})['as_of']} stays: this run is of {as_of}")
+    found = report(settings, loop, as_of, log, is_published=not is_later)
+    return {
+        "as_of": found["as_of"],
+        "labels": found["labels"],
+        "queue": len(found["queue"]),
+        "published": not is_later,
+    }
+
+
+def report(
+    settings: Settings, loop: Loop, as_of: datetime, log: Log, *, is_published: bool = True
+) -> dict[str, Any]:
     """Take the page's labels, measure all that were received before `as_of`, publish the summary `annotation`."""
     with open_warehouse(settings, purpose=f"annotation of {loop.loop}") as wh:
         ops.ensure(wh)
@@ -152,7 +172,8 @@ def report(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[st
         "suspects": asdict(suspects(settled, SEED)),
         "queue": [_told(one, who.get(one.item.feedback_id, [])) for one in queued],
     }
-    publish(settings, loop.loop, SUMMARY, content)
+    if is_published:
+        publish(settings, loop.loop, SUMMARY, content)
     log(
         f"{len(stands.labels)} labels on {len(stands.resolved)} answers; {len(queued)} answers wait in the queue"
     )
