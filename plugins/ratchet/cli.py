@@ -36,6 +36,8 @@ from ratchet.commands.forget import forget
 from ratchet.commands.report import report
 from ratchet.commands.rollback import rollback, withdraw
 from ratchet.commands.themes import themes
+from ratchet.commands.users import show as show_users
+from ratchet.commands.users import users
 from ratchet.loop import Loop, LoopFileError, load_loop, load_loops
 from ratchet.settings import Settings, load_settings
 
@@ -68,6 +70,7 @@ app.command()(reject)
 app.command()(forget)
 app.command()(report)
 app.command()(themes)
+app.command()(users)
 app.command()(rollback)
 app.command()(withdraw)
 console = Console()
@@ -256,10 +259,17 @@ def up(port: Annotated[int, typer.Option(help="Port of the Airflow UI.")] = 8080
     import time
 
     from ratchet.replay.services import ServiceFailed, free_port, running_airflow
+    from ratchet.stages.accounts import AccountsUnusable, login, passwords
 
     settings = _prepared(load_settings())
     try:
-        with running_airflow(settings, free_port(port)) as url:
+        found = login(settings, load_loops(settings.loops_dir).values(), {})
+        kept = passwords(found.passwords_path, list(found.users))
+    except (AccountsUnusable, LoopFileError, OSError) as error:
+        raise _stop(str(error)) from None
+    try:
+        with running_airflow(settings, free_port(port), signing_in=found.environment) as url:
+            show_users(settings, found, kept)
             console.print(f"Airflow is at {url} (this machine only). Ctrl-C ends it.")
             while True:
                 time.sleep(3600)

@@ -19,7 +19,9 @@ import yaml
 from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 
+from ratchet.loop import load_loops
 from ratchet.settings import VARIABLES
+from ratchet.stages.accounts import ALL_ADMINS, PASSWORDS, USERS, accounts, parsed, unheard
 
 ROOT = Path(__file__).resolve().parents[2]
 AIRFLOW_SERVICES = {
@@ -187,6 +189,31 @@ def test_no_dependency_reports_to_its_maker(compose) -> None:
         environment = compose["services"][name]["environment"]
         assert {key: environment.get(key) for key in SILENT} == SILENT, name
         assert environment["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+
+
+def test_people_sign_in_by_name_and_the_loops_approvers_are_among_them(compose) -> None:
+    loops = load_loops(ROOT / "loops")
+    environment = compose["services"]["airflow-api-server"]["environment"]
+    assert environment[ALL_ADMINS] == "False"
+    assert environment[PASSWORDS].startswith("/opt/ratchet/var/"), "passwords belong on the state volume"
+    users = parsed(_environment_file()["AIRFLOW_USERS"] or "")
+    found = accounts(users, loops)
+    assert unheard(users, loops) == []
+    assert [one.role for one in found if not one.may_answer] == ["admin", "viewer"]
+    assert {loop for one in found if one.may_answer for loop in one.answers} == set(loops)
+    # What the compose file was before somebody could approve.
+    assert unheard(parsed("admin:admin"), loops) == [("flights", "Dana Reyes")]
+    command = compose["services"]["airflow-init"]["command"][-1]
+    assert "ratchet users --make" in command
+    assert "${AIRFLOW_USERS:-" in environment[USERS]
+
+
+def test_the_key_of_peoples_ids_is_one_for_all_services_that_see_people(compose) -> None:
+    given = {
+        name: compose["services"][name]["environment"].get("RATCHET_PERSON_KEY")
+        for name in AIRFLOW_SERVICES | {"feedback-api"}
+    }
+    assert set(given.values()) == {"${RATCHET_PERSON_KEY:-}"}, given
 
 
 def _airflow_options() -> set[tuple[str, str]]:

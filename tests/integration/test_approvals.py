@@ -186,6 +186,26 @@ def test_from_the_command_line(asked: tuple[ServedWorld, str], monkeypatch: pyte
     assert entry.actor.startswith("cli:")
 
 
+def test_the_command_says_when_an_answer_came_too_late(
+    asked: tuple[ServedWorld, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, decision = asked
+    monkeypatch.setenv("RATCHET_HOME", str(world.settings.home))
+    assert says(world, decision, "approve", "ana") == "approved"
+    for by, said, code in (("ana", "approve", 0), ("bo", "approve", 1), ("ana", "reject", 1)):
+        told = CliRunner().invoke(app, [said, decision, "--by", by, "--reason", "r"])
+        assert told.exit_code == code, (by, said, told.output)
+        assert ("was not recorded" in told.output) == bool(code)
+    world.apply(decision, AS_OF)
+    # One that a later look took the place of, unanswered, is no less over.
+    world.start(3, FIRST + timedelta(days=12))
+    old = world.decide("promote", FIRST + timedelta(days=20), approval=needed(world.loop, "promote", AS_OF))
+    new = world.decide("promote", FIRST + timedelta(days=21), approval=needed(world.loop, "promote", AS_OF))
+    told = CliRunner().invoke(app, ["approve", old, "--by", "ana", "--reason", "r"])
+    assert told.exit_code == 1 and f"{new} came after it" in " ".join(told.output.split())
+    assert len(world.ledger.entries("flights", ["approval"])) == 1
+
+
 # --- the release calendar ---------------------------------------------------------------------------------
 
 CHRISTMAS = Freeze.model_validate({"from": "2013-12-20", "to": "2014-01-02", "reason": "holiday traffic"})

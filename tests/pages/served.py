@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -14,12 +14,15 @@ from pathlib import Path
 
 import pytest
 import requests
+import yaml
 
 from ratchet.replay.services import airflow_command, airflow_environment, free_port
 from ratchet.settings import Settings
+from ratchet.stages.accounts import ALL_ADMINS, USERS, Login, parsed, passwords
 
-#: Name and role: the owner of the loop, two who may only look, one who may do much but is no approver.
-USERS = {"Dana Reyes": "op", "viewer": "viewer", "ana": "viewer", "eve": "op"}
+ROOT = Path(__file__).resolve().parents[2]
+#: Beside those of docker-compose.yml: one who is asked and may only look, one who may do much but is no approver.
+OTHERS = {"ana": "viewer", "eve": "op"}
 CHROMIUM = Path("/usr/bin/chromium")
 
 
@@ -30,6 +33,7 @@ class Served:
     url: str
     settings: Settings
     tokens: dict[str, str]
+    passwords: dict[str, str]
 
     def get(self, path: str, user: str | None = None, **more: object) -> requests.Response:
         """A page as `user` gets it; no redirect is followed."""
@@ -37,21 +41,26 @@ class Served:
         return requests.get(f"{self.url}{path}", cookies=cookies, allow_redirects=False, timeout=30, **more)  # type: ignore[arg-type]
 
 
+def composed() -> dict[str, str]:
+    """How docker-compose.yml lets people in where .env says nothing else."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    told = services["airflow-api-server"]["environment"]
+    return {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", told[name]) for name in (ALL_ADMINS, USERS)}
+
+
 @contextmanager
 def api_server(settings: Settings) -> Iterator[Served]:
     """The server while the block runs, on a metadata database of its own."""
     port = free_port(0)
-    passwords = settings.home / "airflow" / "passwords.json"
+    given = composed()
+    login = Login({**parsed(given[USERS]), **OTHERS}, settings.home / "airflow" / "passwords.json")
     environment = {
         **airflow_environment(settings, port),
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(
-            f"{name}:{role}" for name, role in USERS.items()
-        ),
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+        **login.environment,
+        ALL_ADMINS: given[ALL_ADMINS],
         "RATCHET_PRELOAD": "0",
     }
-    passwords.write_text(json.dumps(dict.fromkeys(USERS, "secret")) + "\n")
+    kept = passwords(login.passwords_path, list(login.users))
     migrated = subprocess.run(
         airflow_command("db", "migrate"), env=environment, capture_output=True, text=True
     )
@@ -74,12 +83,12 @@ def api_server(settings: Settings) -> Iterator[Served]:
             except requests.RequestException:
                 time.sleep(0.2)
         tokens = {}
-        for name in USERS:
+        for name, password in kept.items():
             answer = requests.post(
-                f"{url}/auth/token", json={"username": name, "password": "secret"}, timeout=30
+                f"{url}/auth/token", json={"username": name, "password": password}, timeout=30
             )
             tokens[name] = answer.json()["access_token"]
-        yield Served(url, settings, tokens)
+        yield Served(url, settings, tokens, kept)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
 import requests
+from tests.pages.fixtures import installation
 from tests.pages.served import Served
+from typer.testing import CliRunner
 
+from ratchet.cli import app
 from ratchet.stages.records import ledger_of
 
 if TYPE_CHECKING:
@@ -20,6 +24,8 @@ SLUGS = (
     "drift",
     "quality",
     "users",
+    "themes",
+    "annotation",
     "operations",
     "decisions",
     "approvals",
@@ -74,7 +80,7 @@ def test_there_is_no_way_out_of_the_folders(served: Served) -> None:
         "%2fetc%2fpasswd",
     ):
         found = served.get(f"/ratchet/flights/data-docs/{path}", "viewer")
-        assert found.status_code == 404 and "secret" not in found.text, path
+        assert found.status_code == 404 and served.passwords["viewer"] not in found.text, path
     assert served.get("/ratchet/static/..%2f..%2fsettings.py", "viewer").status_code == 404
     assert served.get("/ratchet/nothing/overview", "viewer").status_code == 404
 
@@ -119,7 +125,7 @@ def test_pages_load_without_complaint_and_have_their_data(
             "[...document.querySelectorAll('svg.plot .mark')].filter(m => !m.getBoundingClientRect().width).length"
         )
         found = page.locator("svg.plot .mark").count()
-        assert slug in ("decisions",) or (found and not hidden) or found > hidden, slug
+        assert slug in ("decisions", "annotation") or (found and not hidden) or found > hidden, slug
         marks += found
     assert marks > 500 and not said, said
     page.context.close()
@@ -173,6 +179,22 @@ def answers(served: Served) -> int:
     return len(ledger_of(served.settings).entries("flights", ["approval"]))
 
 
+def test_people_sign_in_as_themselves_with_the_passwords_that_were_made(
+    served: Served, browser: Browser
+) -> None:
+    page = browser.new_context().new_page()
+    page.goto(f"{served.url}/")
+    page.get_by_label("Username").fill("Dana Reyes")
+    page.get_by_label("Password").fill(served.passwords["Dana Reyes"])
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("link", name="Ratchet").wait_for()
+    page.goto(f"{served.url}/ratchet/flights/approvals")
+    page.get_by_role("button", name="Approve").wait_for()
+    page.context.close()
+    wrong = {"username": "Dana Reyes", "password": served.passwords["viewer"]}
+    assert requests.post(f"{served.url}/auth/token", json=wrong, timeout=30).status_code == 401
+
+
 def test_who_only_looks_and_who_is_no_approver_cannot_answer(served: Served) -> None:
     owner, fields, address = form_of(served, "Dana Reyes")
     assert fields["token"] and fields["decision"]
@@ -180,6 +202,7 @@ def test_who_only_looks_and_who_is_no_approver_cannot_answer(served: Served) -> 
         ("viewer", "lets you look"),
         ("ana", "lets you look"),
         ("eve", "names Dana Reyes, ana"),
+        ("admin", "names Dana Reyes, ana"),
     ):
         page = served.get("/ratchet/flights/approvals", user).text
         assert why in page and "<form" not in page, user
@@ -234,8 +257,11 @@ def test_a_fallen_ledger_is_not_shown_and_says_why(served: Served) -> None:
         anchor.write_text(kept)
 
 
-def test_an_approval_in_the_browser_is_in_the_ledger(served: Served, browser: Browser) -> None:
+def test_an_approval_in_the_browser_is_in_the_ledger(
+    served: Served, browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page, said = opened(browser, served, "Dana Reyes")
+    old, form, address = form_of(served, "Dana Reyes")
     page.goto(f"{served.url}/plugin/ratchet")
     frame = page.frame_locator("iframe")
     frame.get_by_role("link", name="Approvals").click()
@@ -252,3 +278,24 @@ def test_an_approval_in_the_browser_is_in_the_ledger(served: Served, browser: Br
     assert ledger_of(served.settings).verify().ok
     assert not [line for line in said if "ratchet" in line], said
     page.context.close()
+    # A form that was open meanwhile, and one of a decision that needs nobody.
+    looks = [e.key for e in ledger_of(served.settings).entries("flights", ["rollout_decision"])]
+    for decision, status, why in (
+        (form["decision"], 409, "waits no more: approved by Dana Reyes"),
+        (looks[0], 403, "needs no approval"),
+        ("look:none", 403, "the ledger has no decision"),
+    ):
+        late = old.post(address, data={**form, "decision": decision, "answer": "reject"},
+                        headers={"Origin": served.url}, timeout=30)  # fmt: skip
+        assert late.status_code == status and why in late.text, late.text
+    assert answers(served) == 1
+    # The command line leaves the same entry on the same ledger, but for who vouches for the name.
+    other = installation(tmp_path / "home")
+    monkeypatch.setenv("RATCHET_HOME", str(other.home))
+    reason = found[0].payload["reason"]
+    typed = CliRunner().invoke(app, ["approve", form["decision"], "--by", "Dana Reyes", "--reason", reason])
+    assert typed.exit_code == 0, typed.output
+    (same,) = ledger_of(other).entries("flights", ["approval"])
+    assert same.payload == {**found[0].payload, "identity": "claimed"}
+    assert (same.seq, same.key, same.as_of) == (found[0].seq, found[0].key, found[0].as_of)
+    assert same.previous_hash == found[0].previous_hash and same.actor.startswith("cli:")

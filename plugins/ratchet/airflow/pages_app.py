@@ -34,7 +34,7 @@ from ratchet.pages.render import STATIC, page_html, refused_html
 from ratchet.pages.source import LedgerBroken, Source
 from ratchet.settings import Settings, load_settings
 from ratchet.stages.annotation_inbox import LabelRefused, give
-from ratchet.stages.approvals import CannotAnswer, answer
+from ratchet.stages.approvals import CannotAnswer, answer, not_recorded
 
 _log = logging.getLogger("ratchet.pages")
 
@@ -273,14 +273,17 @@ def _answered(request: Request, reader: Reader, loop: str, fields: dict[str, str
     said, reason = ANSWERS.get(fields.get("answer", "")), fields.get("reason", "").strip()
     if said is None or not reason:
         raise HTTPException(400, "Nothing was done: say yes or no, and why, for those who read the ledger.")
+    decided, names = fields.get("decision", ""), reader.signing_names(source.loop.approvals.authenticated)
     try:
         answer(
-            source.settings, source.loop, fields.get("decision", ""), said,
-            by=reader.signing_names(source.loop.approvals.authenticated), reason=reason,
+            source.settings, source.loop, decided, said, by=names, reason=reason,
             actor=f"airflow:{reader.names[0]}", log=_log.info, identity="airflow",
         )  # fmt: skip
     except CannotAnswer as error:
         raise HTTPException(403, f"Nothing was done: {error}.") from None
+    too_late = not_recorded(source.settings, source.loop, decided, said, names)
+    if too_late:
+        raise HTTPException(409, f"Nothing was done: {too_late}.")
     return RedirectResponse(f"{links.page('approvals')}?answered={quote(said)}", status_code=303)
 
 

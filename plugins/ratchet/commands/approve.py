@@ -30,17 +30,21 @@ def reject(decision: Decision, reason: Reason, by: By = None, loop: LoopName = "
 
 
 def _answer(loop: str, decision: str, said: Answer, by: str | None, reason: str) -> None:
-    from ratchet.stages.approvals import CannotAnswer, answer
+    from ratchet.stages.approvals import CannotAnswer, answer, not_recorded
 
     settings = load_settings()
+    described = loop_named(settings, loop)
     if not reason.strip():
         raise stop("--reason is empty: say why, for those who read the ledger")
     user = getpass.getuser()
     identity: Identity = "operating system" if by in (None, user) else "claimed"
     try:
         answer(
-            settings, loop_named(settings, loop), decision, said, by=[by or user], reason=reason, identity=identity,
-            actor=f"cli:{user}", log=lambda line: console.print(line, markup=False, highlight=False),
+            settings, described, decision, said, by=[by or user], reason=reason, identity=identity,
+            actor=f"cli:{user}", log=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
         )  # fmt: skip
     except CannotAnswer as error:
         raise stop(str(error)) from None
+    too_late = not_recorded(settings, described, decision, said, [by or user])
+    if too_late:
+        raise stop(f"your answer was not recorded: {too_late}")

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def _secrets(settings: Settings) -> dict[str, str]:
 def airflow_environment(settings: Settings, port: int) -> dict[str, str]:
     """The environment of every Airflow process: paths under the state folder, nothing sent anywhere.
 
-    The API listens on the loopback address only; every local user is its admin, as on a laptop.
+    The API listens on the loopback address only; whoever reaches it is its admin, unless there is a login.
     """
     home, keys = settings.home / "airflow", _secrets(settings)
     own = {
@@ -148,15 +148,23 @@ def prepare_database(settings: Settings) -> None:
 
 
 @contextmanager
-def running_airflow(settings: Settings, port: int, components: tuple[str, ...] = COMPONENTS) -> Iterator[str]:
+def running_airflow(
+    settings: Settings,
+    port: int,
+    components: tuple[str, ...] = COMPONENTS,
+    signing_in: Mapping[str, str] | None = None,
+) -> Iterator[str]:
     """Airflow's processes while the block runs; gives the base URL of its API.
+
+    `signing_in` are the variables of a login; without them whoever reaches the address is its admin.
 
     Raises:
         ServiceFailed: a process ended, or the API did not answer within two minutes.
     """
     logs = settings.home / "logs" / "services"
     logs.mkdir(parents=True, exist_ok=True)
-    environment, processes = airflow_environment(settings, port), {}
+    environment = {**airflow_environment(settings, port), **(signing_in or {})}
+    processes: dict[str, subprocess.Popen[bytes]] = {}
     restore = _end_like_ctrl_c()
     try:
         for component in components:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from ratchet.ledger.approvals import Answer, Identity, Standing, standing
+from ratchet.ledger.approvals import Answer, Identity, Standing, answers, standing
 from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import fold
 from ratchet.loop import Loop
@@ -104,9 +104,9 @@ def answer(
         raise CannotAnswer(
             f"{by[0]!r} may not answer {decision}: the loop file names {', '.join(now.people)}"
         )
-    waits = pending(entries)
-    if now.is_settled or waits is None or waits.key != decision:
-        log(f"{decision} waits no more: {now.told()}")
+    too_late = overtaken(entries, entry)
+    if too_late:
+        log(f"nothing was recorded: {decision} {too_late}")
         return now
     ledger.append(
         loop=loop.loop, kind="approval", key=f"approval:{decision}:{said}:{name}",
@@ -116,6 +116,28 @@ def answer(
     after = standing(ledger.entries(loop.loop), entry)
     log(f"{name} says {said} to {decision}: {after.told()}")
     return after
+
+
+def overtaken(entries: Sequence[Entry], decision: Entry) -> str:
+    """Why an answer to `decision` would change nothing any more; empty while it waits."""
+    now = standing(entries, decision)
+    if now.is_settled:
+        return f"waits no more: {now.told()}"
+    waits = pending(entries)
+    if waits is not None and waits.key == decision.key:
+        return ""
+    later = f"{waits.key} came after it" if waits else "its rollout went on or ended without it"
+    return f"waits no more: {later}"
+
+
+def not_recorded(settings: Settings, loop: Loop, decision: str, said: Answer, by: Sequence[str]) -> str:
+    """Why the ledger has no such answer of one who goes by the names `by`; empty where it has it."""
+    entries = ledger_of(settings).entries(loop.loop)
+    for given in answers(entries, decision):
+        if given.payload["answer"] == said and given.payload["by"] in by:
+            return ""
+    entry = next((e for e in entries if e.key == decision and e.kind in DECISIONS), None)
+    return "" if entry is None else f"{decision} {overtaken(entries, entry)}"
 
 
 def decision_of(settings: Settings, loop: Loop, decision: str) -> tuple[Entry, datetime]:
