@@ -77,6 +77,7 @@ TABLES = (
     "experiments.exp_exposure_daily",
     "monitoring.mon_quality_daily",
     "monitoring.mon_calibration_daily",
+    "monitoring.mon_cohort_scores_daily",
     "monitoring.mon_feature_histograms",
     "monitoring.mon_label_maturity",
     "monitoring.mon_label_windows",

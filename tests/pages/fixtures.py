@@ -225,6 +225,11 @@ def monitor_quality(days: int = 60) -> dict[str, Any]:
             "log_loss": interval(0.44 + 0.01 * i, 0.02),
             "brier": interval(0.15, 0.01),
             "calibration_error": interval(0.04, 0.01),
+            "until": END.isoformat(),
+            "n_units": 9 if c == "HA" else 950 + 130 * i,
+            "auc": {"value": None, "low": None, "high": None, "state": "too few days: 5 of 7"}
+            if c == "MQ"
+            else {**interval(0.7123, 0.0234), "state": "ok"},
             "state": "worse" if c == "US" else "not enough evidence" if c == "WN" else "ok",
         }
         for i, c in enumerate(CARRIERS)

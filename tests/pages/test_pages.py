@@ -96,6 +96,15 @@ def test_a_plots_own_text_is_escaped() -> None:
     assert "<script" not in plot.svg + other.svg and "&lt;script" in plot.svg
 
 
+def test_cohorts_have_an_auc_with_limits_or_the_reason_why_not(loop: Loop, full: Settings) -> None:
+    quality = html_of(full, loop, "quality")
+    rows = dict(re.findall(r"carrier=(\w\w)</td>(.*?)</tr>", quality, flags=re.S))
+    assert "0.7123 (0.6655 to 0.7591)" in rows["AA"]
+    assert "too few days: 5 of 7" in rows["MQ"] and "0.71" not in rows["MQ"]
+    assert "5.3%" in rows["9E"], "of its 950 units 50 have no label"
+    assert "label windows are over" in quality
+
+
 def test_groups_below_k_show_no_number(loop: Loop, full: Settings) -> None:
     assert loop.monitoring.min_group == 10
     users, quality, drift = (html_of(full, loop, slug) for slug in ("users", "quality", "drift"))
@@ -106,6 +115,7 @@ def test_groups_below_k_show_no_number(loop: Loop, full: Settings) -> None:
     assert themes.count("fewer than 10") == 3
     row = re.search(r"carrier=HA</td>\s*<td[^>]*>(.*?)</tr>", quality, flags=re.S)
     assert row is not None and not re.search(r"\d\.\d", row[1]), row
+    assert "0.7123" not in row[1], "what is hidden has no AUC either"
     assert "0.29" not in re.findall(r"challenger</td>(.*?)</tr>", drift, flags=re.S)[0]
     # With a smaller k they are shown: it is k that hides them.
     open_loop = loop.model_copy(update={"monitoring": loop.monitoring.model_copy(update={"min_group": 2})})

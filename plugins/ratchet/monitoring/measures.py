@@ -59,6 +59,7 @@ class Facts:
     gates: pd.DataFrame
     sample: pd.DataFrame
     staleness: pd.DataFrame
+    cohort_scores: pd.DataFrame | None = None
     ages: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(stale.COLUMNS)))
     runs: Sequence[Mapping[str, Any]] = ()
     versions: frozenset[int] = frozenset()
@@ -227,8 +228,11 @@ def _quality(
         ]
         suspicion = concept_drift(known[-1], terms, float(np.median(gaps)) if gaps else 0.0)
     least = min(terms.window_days, loop.cohorts.min_clusters)
+    binned = None if facts.cohort_scores is None else _own(loop, facts.cohort_scores)
+    if binned is not None:
+        binned = binned[binned["model_version"] == health.model_version]
     slices = by_cohort(
-        terms, cohorts, mature, terms.window_days, loop.cohorts.min_units, least
+        terms, cohorts, mature, terms.window_days, loop.cohorts.min_units, least, binned, loop.monitoring.min_group
     ) if len(cohorts) else []  # fmt: skip
     daily = by_day(everything)
     losses = daily["sum_log_loss"] / daily["n_labelled"].where(daily["n_labelled"] > 0)

@@ -29,6 +29,7 @@ RATIOS = (
     ("false_reassurance", "n_late_not_warned", "sum_label"),
     ("false_alarm", "n_punctual_warned", "n_punctual"),
 )
+NO_NUMBER: dict[str, float | None] = {"value": None, "low": None, "high": None}
 METRICS = ("log_loss", "brier", "auc", "calibration_error", "false_reassurance", "false_alarm")
 
 
@@ -199,14 +200,23 @@ def concept_drift(measured: Mapping[str, Any], terms: QualityLimits, level: floa
 
 
 def by_cohort(
-    terms: QualityLimits, rows: pd.DataFrame, until: date, window_days: int, min_units: int, min_days: int
+    terms: QualityLimits,
+    rows: pd.DataFrame,
+    until: date,
+    window_days: int,
+    min_units: int,
+    min_days: int,
+    scores: pd.DataFrame | None = None,
+    k: int = 1,
 ) -> list[dict[str, Any]]:
     """Each cohort's quality in the window until `until`, against its own windows before, with intervals over days.
 
     `state` is worse where log loss is above that of before by more than the margin, beyond chance; `label_shift`
-    where the share of positives is not what the scores say, by more than `rate_margin`, beyond chance.
+    where the share of positives is not what the scores say, by more than `rate_margin`, beyond chance. `auc` is of
+    `scores`, the rows of mon_cohort_scores_daily, where there are at least `k` units; see `cohort_auc`.
     """
     answers = []
+    ranked = {} if scores is None else cohort_auc(terms, scores, until, window_days, min_days, k)
     dates = pd.to_datetime(rows["departure_date"]).dt.date
     first = until - timedelta(days=window_days - 1)
     rows = rows[dates <= until]
@@ -218,8 +228,11 @@ def by_cohort(
         answer: dict[str, Any] = {
             "dimension": str(dimension),
             "cohort": str(cohort),
+            "until": until.isoformat(),
+            "n_units": round(float(now["n_units"].sum())),
             "n_labelled": round(float(now["n_labelled"].sum())),
             "days": int((now["n_labelled"] > 0).sum()),
+            "auc": ranked.get((str(dimension), str(cohort)), {**NO_NUMBER, "state": "not measured"}),
         }
         for name, above, below in RATIOS:
             answer[name] = told(ratio_estimate(now[above], now[below]), terms.error)
@@ -239,6 +252,40 @@ def by_cohort(
             answer["label_shift"] = "alert" if shifted else "ok"
             answer["shift"] = {**told(moved, terms.error), "change_of_log_loss": told(change, terms.error)}
         answers.append(answer)
+    return answers
+
+
+def cohort_auc(
+    terms: QualityLimits, scores: pd.DataFrame, until: date, window_days: int, min_days: int, k: int
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """AUC of each cohort in the window until `until`, with limits by the jackknife over days.
+
+    `state` says why there is no number: fewer than `k` units, fewer than `min_days` days, or only one class (also if
+    leaving one day out leaves one class: then nobody knows how far days move it).
+
+    Args:
+        scores: rows of mon_cohort_scores_daily of one model.
+    """
+    dates = pd.to_datetime(scores["departure_date"]).dt.date
+    first = until - timedelta(days=window_days - 1)
+    inside = scores[np.array([first <= day <= until for day in dates], dtype=bool)]
+    answers: dict[tuple[str, str], dict[str, Any]] = {}
+    for (dimension, cohort), part in inside.groupby(["cohort_dimension", "cohort_value"], sort=True):
+        codes, days = pd.factorize(pd.to_datetime(part["departure_date"]).dt.date, sort=True)
+        bins = part["score_bin"].to_numpy(dtype=np.int64)
+        units, positive = np.zeros((len(days), BINS)), np.zeros((len(days), BINS))
+        np.add.at(units, (codes, bins), part["n_labelled"].to_numpy(dtype=np.float64))
+        np.add.at(positive, (codes, bins), part["sum_label"].to_numpy(dtype=np.float64))
+        found: dict[str, Any] = {**NO_NUMBER}
+        if units.sum() < k:
+            state = f"fewer than {k} units"
+        elif len(days) < max(2, min_days):
+            state = f"too few days: {len(days)} of {max(2, min_days)}"
+        else:
+            found = jackknifed(np.stack([positive, units - positive], axis=1), _auc, terms.error)
+            state = "ok" if found["low"] is not None else "one class alone, or on all days but one"
+            found = found if state == "ok" else {**NO_NUMBER}
+        answers[str(dimension), str(cohort)] = {**found, "state": state}
     return answers
 
 

@@ -156,7 +156,7 @@ def _cohorts(found: Mapping[str, Any], k: int) -> Panel:
         name = f"{row.get('dimension')}={row.get('cohort')}"
         n = int(row.get("n_labelled") or 0)
         if n < k:
-            body.append((name, f"fewer than {k}", "", "", "", Cell("too small to show", "faint")))
+            body.append((name, f"fewer than {k}", "", "", "", "", "", Cell("too small to show", "faint")))
             continue
         one = row.get(metric) if metric else None
         shift = row.get("label_shift")
@@ -164,7 +164,9 @@ def _cohorts(found: Mapping[str, Any], k: int) -> Panel:
         if shift == "alert":
             state = Cell(f"{state.text}; labels shifted", "bad")
         gap = limits(row["rate_gap"]) if isinstance(row.get("rate_gap"), Mapping) else "unknown"
-        body.append((name, n, row.get("days"), limits(one), gap, state))
+        body.append(
+            (name, n, _unlabelled(row), row.get("days"), limits(one), _ranked(row.get("auc")), gap, state)
+        )
         if isinstance(one, Mapping):
             is_worse = row.get("state") == "worse"
             colour: plots.Colour = (
@@ -175,12 +177,32 @@ def _cohorts(found: Mapping[str, Any], k: int) -> Panel:
             )
     figure = NAMES.get(metric or "", "value")
     plot = (plots.forest(f"{figure} by cohort", drawn, zero=None),) if drawn else ()
+    heads = ("cohort", "labels", "without a label", "days", figure, "AUC", "rate minus score", "state")
+    until = next((str(row["until"]) for row in rows if row.get("until")), None)
+    notes = (
+        ()
+        if until is None
+        else (f"Departures until {until}: their label windows are over. Limits over days.",)
+    )
     worse = any(row.get("state") == "worse" or row.get("label_shift") == "alert" for row in rows)
     return Panel(
-        "By cohort", plots=plot,
-        tables=(table(("cohort", "labels", "days", figure, "rate minus score", "state"), body),),
-        tone="bad" if worse else "plain",
+        "By cohort", plots=plot, tables=(table(heads, body),), notes=notes, tone="bad" if worse else "plain",
     )  # fmt: skip
+
+
+def _unlabelled(row: Mapping[str, Any]) -> str:
+    """The share of the window's units that have no label, as text."""
+    units = int(row.get("n_units") or 0)
+    return percent((units - int(row.get("n_labelled") or 0)) / units) if units else "unknown"
+
+
+def _ranked(auc: Any) -> Cell:
+    """An AUC with its limits, or why there is none."""
+    if not isinstance(auc, Mapping) or auc.get("value") is None:
+        return Cell(
+            str(auc["state"]) if isinstance(auc, Mapping) and auc.get("state") else "not measured", "faint"
+        )
+    return Cell(limits(auc))
 
 
 def _staleness(found: Mapping[str, Any], k: int) -> Panel:

@@ -11,13 +11,14 @@ import pandas as pd
 from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import fold
 from ratchet.loop import Loop
+from ratchet.loop_days import last_mature_day
 from ratchet.monitoring.conditions import Condition
 from ratchet.monitoring.health import Health
 from ratchet.monitoring.measures import Facts, Measured, assess
 from ratchet.published import publish
 from ratchet.settings import Settings
 from ratchet.stages.provenance import environment
-from ratchet.warehouse.protocol import Warehouse
+from ratchet.warehouse.protocol import Warehouse, WarehouseError
 
 #: Sums are read this far back: the windows that are shown, and the days that they are compared with.
 SUMS_BACK = timedelta(days=100)
@@ -29,6 +30,8 @@ _SUMS = {
     "latency": "mon_latency_daily",
     "answers": "mon_answers_daily",
 }
+#: Models that warehouses of former versions don't have before their next build.
+_LATER = ("mon_cohort_scores_daily",)
 
 
 def read_facts(
@@ -39,16 +42,29 @@ def read_facts(
     as_of: datetime,
     skew: str | None,
 ) -> Facts:
-    """The facts of `as_of`: nothing of a departure or a received day that was not over then."""
+    """The facts of `as_of`: nothing of a departure or a received day that was not over then.
+
+    Raises:
+        WarehouseError: a model that is read was never built in this warehouse.
+    """
     name, today = loop.loop, as_of.date()
     terms = loop.monitoring.measures
     frames: dict[str, pd.DataFrame] = {}
+    _require(warehouse)
     for key, model in _SUMS.items():
         # Names of our own models; the values are bound.
         sql = (
             f"select * from monitoring.{model} where loop = ? and departure_date >= ? and departure_date < ?"  # noqa: S608
         )
         frames[key] = _in_order(warehouse.frame(sql, (name, today - SUMS_BACK, today)))
+    mature = last_mature_day(loop, as_of)
+    frames["cohort_scores"] = _in_order(
+        warehouse.frame(
+            "select * from monitoring.mon_cohort_scores_daily where loop = ? and departure_date > ? "
+            "and departure_date <= ?",
+            (name, mature - timedelta(days=terms.quality.window_days), mature),
+        )
+    )
     frames["histograms"] = _histograms(warehouse, loop, today)
     for key, table in (("bins", "ops.feature_bins"), ("profiles", "ops.feature_profiles")):
         frames[key] = _in_order(warehouse.frame(f"select * from {table} where loop = ?", (name,)))  # noqa: S608
@@ -109,6 +125,20 @@ def read_facts(
         lock=(environment(settings.root)["lock_sha256"], _lock_before(entries, as_of)),
         skew=skew,
     )
+
+
+def _require(warehouse: Warehouse) -> None:
+    """Refuse a warehouse that was built before there was a model that is read here."""
+    there = set(
+        warehouse.frame(
+            "select table_name from information_schema.tables where table_schema = 'monitoring'"
+        )["table_name"]
+    )  # fmt: skip
+    if missing := sorted(set(_LATER) - there):
+        raise WarehouseError(
+            f"monitoring.{missing[0]} was never built in this warehouse: run `ratchet rebuild`, or measure after the "
+            "next build"
+        )
 
 
 def _histograms(warehouse: Warehouse, loop: Loop, today: date) -> pd.DataFrame:
