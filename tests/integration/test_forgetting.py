@@ -35,6 +35,7 @@ from ratchet.ledger.store import migrate
 from ratchet.loop import Loop, load_loop
 from ratchet.settings import Settings, load_settings
 from ratchet.stages.forget import NobodyNamed, _Forgetting, forget
+from ratchet.stages.forget_rows import OWN, derived_tables, ensure
 from ratchet.stages.records import ledger_of
 from ratchet.stages.snapshots import SnapshotChanged, read_snapshot, snapshots, write_snapshot
 from ratchet.stages.trace import NothingToTrace, trace_feedback, trace_model
@@ -239,6 +240,52 @@ def test_nothing_of_them_is_left_and_nothing_brings_them_back(planted: tuple[Set
     _balance(settings)
     (done,) = forget(settings, loop, [USER], quiet)
     assert found_in(settings) == {}
+
+
+def test_what_their_answers_count_and_were_labelled_goes_with_them(planted: tuple[Settings, Loop]) -> None:
+    """Weights, labels, settled labels and enrichment name an answer and nobody: found by the answer's key."""
+    settings, loop = planted
+    _land(settings, loop)
+    kept = {
+        "ops.feedback_weights": "received_date, '1', cast(? as timestamp), 0.5, 'burst'",
+        "ops.annotations": "'ana', 'price', '1', cast(? as timestamp), received_at, 'csv'",
+    }
+    moments = [datetime(2013, 5, 15), datetime(2013, 5, 16)]
+    with open_warehouse(settings, purpose="test") as wh:
+        for table, columns in kept.items():
+            for moment in moments:
+                wh.execute(
+                    f"insert into {table} select distinct loop, feedback_id, {columns} from raw.feedback",
+                    (moment,),
+                )
+        wh.execute("insert into ops.annotation_sets values ('flights', 'set', '1', ?, true)", (moments[0],))
+        wh.execute(
+            "insert into ops.annotation_resolved (loop, label_set, feedback_id, category, state) "
+            "select distinct loop, 'set', feedback_id, 'price', 'agreed' from raw.feedback"
+        )
+        answers = int(wh.scalar("select count(distinct feedback_id) from raw.feedback"))
+    (done,) = forget(settings, loop, [USER], quiet)
+    assert found_in(settings) == {}
+    removed = {table: done["removed"][table] for table in (*kept, "ops.annotation_resolved")}
+    assert removed == {"ops.feedback_weights": 6, "ops.annotations": 6, "ops.annotation_resolved": 3}
+    with open_warehouse(settings, purpose="test") as wh:
+        for table in removed:
+            left = wh.frame(f"select distinct feedback_id from {table}")["feedback_id"].tolist()
+            assert len(left) == answers - 3 and all(name.startswith("other") for name in left), table
+
+
+def test_every_table_that_names_an_answer_or_a_person_is_searched(planted: tuple[Settings, Loop]) -> None:
+    settings, loop = planted
+    with open_warehouse(settings, purpose="test") as wh:
+        contracts = ensure(settings, loop, wh)
+        searched = derived_tables(wh, contracts)
+        columns = wh.frame(
+            "select table_name, column_name from information_schema.columns where table_schema = 'ops'"
+        )
+    naming = {"feedback_id", "telemetry_id", "person", "user_id", "account"}
+    tables = {f"ops.{t}" for t, c in columns.itertuples(index=False) if c in naming} - set(OWN)
+    assert len(tables) >= 5, tables
+    assert tables <= set(searched), tables - set(searched)
 
 
 @pytest.mark.parametrize("step", ["noted", "snapshots", "derived", "landed", "built", "erased"])

@@ -177,6 +177,46 @@ def test_what_words_were_understood_as_today_counts_before_what_was_ticked(
     assert done["ops.feedback_enrichment"] == 2 and done["raw.feedback"] == 1
 
 
+def test_a_campaign_tells_nobody_that_a_problem_grew(world: tuple[Settings, Loop]) -> None:
+    """Six days before and six after, of equal shares; then as many copies again of one complaint, weighed down."""
+    settings, loop = world
+    periods = (START, START + timedelta(days=27)), (START + timedelta(days=28), START + timedelta(days=55))
+    days = [first + timedelta(days=20 + n) for first, _ in periods for n in range(6)]
+    for n, day in enumerate(days):
+        count = 60 + n % 2
+        kinds = ["price"] * (22 + n % 3) + ["app_problem"] * (count - 22 - n % 3)
+        sent = ["price"] * 60 if day >= periods[1][0] else []
+        rows = [
+            {"feedback_id": f"{source}-{n}-{at}", "prediction_id": f"p{n}-{at}", "unit_id": f"UA{at}",
+             "channel": "rating", "rating": 3, "category": kind, "user_id": f"{source}{at}", "is_simulated": True,
+             "event_at": f"{day}T09:00:00Z", "received_at": f"{day}T10:00:00Z"}
+            for source, all_of in (("people", kinds), ("bots", sent))
+            for at, kind in enumerate(all_of)
+        ]  # fmt: skip
+        path = settings.landing_dir / "flights" / "feedback" / f"received_date={day}" / "a.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    moment = datetime.combine(periods[1][1] + timedelta(days=1), datetime.min.time())
+    with open_warehouse(settings, purpose="test") as wh:
+        land_range(loop, settings, wh, days[0], days[-1], quiet)
+        assert receipts._trends(wh, loop, periods[1], moment)["price"] == "rose"
+        wh.execute(
+            "insert into ops.feedback_weights select distinct loop, feedback_id, received_date, '1', "
+            "cast(? as timestamp), 0.01, 'copies' from raw.feedback where feedback_id like 'bots%'",
+            (moment,),
+        )
+        assert receipts._trends(wh, loop, periods[1], moment)["price"] == "same"
+        # Before the weights were said nobody knew.
+        earlier = moment - timedelta(hours=1)
+        assert receipts._trends(wh, loop, periods[1], earlier)["price"] == "rose"
+        # What counts less than half is nobody's word: with the campaign alone nothing is said.
+        wh.execute(
+            "delete from raw.feedback where feedback_id like 'people%' and received_date >= ?",
+            (periods[1][0],),
+        )
+        assert receipts._trends(wh, loop, periods[1], moment)["price"] == "unknown"
+
+
 def test_a_run_that_died_while_it_sent_sends_the_same_message_again_and_one_that_failed_too(
     world: tuple[Settings, Loop], posted: list[dict[str, Any]]
 ) -> None:

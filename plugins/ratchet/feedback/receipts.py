@@ -45,10 +45,14 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Day:
-    """Answers of one day: all, those of one category, and from how many people these came."""
+    """Answers of one day: what all count, what those of one category count, and from how many people these came.
 
-    answers: int
-    named: int
+    An answer counts by its weight (`ratchet.feedback.poisoning`), 1 where nobody suspects it; people are those whose
+    answers count half or more.
+    """
+
+    answers: float
+    named: float
     people: int
 
 

@@ -79,7 +79,7 @@ def write(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str
     with open_warehouse(settings, purpose=f"receipts of {loop.loop}") as wh:
         key_of(settings, wh, ensure(settings, loop, wh).values())
         answers = _answers(wh, loop, period)
-        trends = _trends(wh, loop, period)
+        trends = _trends(wh, loop, period, as_of)
         written = known = 0
         for person, own in answers.groupby("user_id", sort=True):
             with wh.transaction(), wh.lock(f"people:{loop.loop}", shared=True):
@@ -247,24 +247,35 @@ def _may_contact(loop: Loop, own: pd.DataFrame) -> bool:
     return "contact" in said[-1].split("+") if said else loop.receipts.without_consent == "answer"
 
 
-def _trends(wh: Warehouse, loop: Loop, period: tuple[date, date]) -> dict[str, Trend]:
-    """By category, whether its share of answers changed from the period before to this one."""
+def _trends(wh: Warehouse, loop: Loop, period: tuple[date, date], as_of: datetime) -> dict[str, Trend]:
+    """By category, whether its share of answers changed from the period before to this one.
+
+    Answers count by the weight that was said of them by `as_of`, and in the last version received by then: a campaign
+    tells nobody that a problem grew.
+    """
     length = timedelta(days=loop.receipts.period_days)
     rows = wh.frame(
-        "select f.received_date, coalesce(e.category, f.category) as category, count(*) as n, "  # noqa: S608
-        "count(distinct f.user_id) as people from raw.feedback as f "
+        "select f.received_date, coalesce(e.category, f.category) as category, "  # noqa: S608
+        "cast(sum(cast(coalesce(w.weight, 1) as decimal(18, 6))) as double precision) as n, "
+        "count(distinct case when coalesce(w.weight, 1) >= 0.5 then f.user_id end) as people "
+        "from (select r.*, row_number() over (partition by r.feedback_id order by r.received_at desc, r.row_hash desc) "
+        "as version_rank from raw.feedback as r where r.loop = ? and r.received_date between ? and ? "
+        "and r.received_at < ?) as f "
         + _UNDERSTOOD
-        + "where f.loop = ? and f.received_date between ? and ? group by 1, 2",
-        (loop.loop, period[0] - length, period[1]),
+        + "left join (select y.feedback_id, y.weight, row_number() over (partition by y.feedback_id "
+        "order by y.as_of desc, y.weights_version desc) as weight_rank from ops.feedback_weights as y "
+        "where y.loop = ? and y.as_of <= ?) as w on w.feedback_id = f.feedback_id and w.weight_rank = 1 "
+        "where f.version_rank = 1 group by 1, 2",
+        (loop.loop, period[0] - length, period[1], as_of, loop.loop, as_of),
     )
     rows["received_date"] = pd.to_datetime(rows["received_date"]).dt.date
-    totals: dict[date, int] = {}
+    totals: dict[date, float] = {}
     for day, n in zip(rows["received_date"], rows["n"], strict=True):
-        totals[day] = totals.get(day, 0) + int(n)
+        totals[day] = totals.get(day, 0.0) + float(n)
     found: dict[str, Trend] = {}
     for category, own in rows.dropna(subset=["category"]).groupby("category", sort=True):
-        by_day = {day: (int(n), int(people)) for day, _, n, people in own.itertuples(index=False)}
-        days = {day: Day(int(total), *by_day.get(day, (0, 0))) for day, total in sorted(totals.items())}
+        by_day = {day: (float(n), int(people)) for day, _, n, people in own.itertuples(index=False)}
+        days = {day: Day(total, *by_day.get(day, (0.0, 0))) for day, total in sorted(totals.items())}
         before = [value for day, value in days.items() if day < period[0]]
         after = [value for day, value in days.items() if day >= period[0]]
         found[str(category)] = words.trend(before, after, loop.receipts.smallest_group)
