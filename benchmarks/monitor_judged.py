@@ -325,7 +325,7 @@ def planted(loop: Loop) -> Rows:
 
     serving = [
         {"date": d.isoformat(), "latency_p95": rng.normal(80, 4) * (2 if i >= 40 else 1), "latency_p50": 30.0,
-         "error_rate": 0.01, "volume": 900, "served_versions": [1]}
+         "errors_per_prediction": 0.01, "volume": 900, "served_versions": [1]}
         for i, d in enumerate(days)
     ]  # fmt: skip
 

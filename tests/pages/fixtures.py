@@ -366,13 +366,15 @@ def monitor_operations(days: int = 60) -> dict[str, Any]:
     draw = np.random.default_rng(5)
     return {
         "as_of": AS_OF,
+        "simulated": True,
         "days": [
             {
                 "date": d,
                 "volume": int(draw.normal(900, 40)),
                 "latency_p50": float(draw.normal(42, 2)),
                 "latency_p95": float(draw.normal(88, 5)),
-                "error_rate": float(draw.uniform(0, 0.004)),
+                "errors_per_prediction": float(rate := draw.uniform(0.1, 0.2)),
+                "errors_per_1000_asked": None if d == str(END) else float(rate * 10),
                 "served_versions": {"1": 640, "2": 221},
             }
             for d in days_until(END, days)

@@ -20,7 +20,7 @@ from ratchet.monitoring.conditions import Condition
 from ratchet.monitoring.detectors import detect
 from ratchet.monitoring.estimated import auc_of, estimate, recalibrated
 from ratchet.monitoring.feeds import judge_feeds, judge_lock, judge_schemas
-from ratchet.monitoring.operations import percentile
+from ratchet.monitoring.operations import judge_serving, percentile, serving_days
 from ratchet.monitoring.quality import concept_drift, jackknifed
 from ratchet.monitoring.satisfaction import weighted_ratings
 from ratchet.monitoring.trends import judge_trend
@@ -106,6 +106,41 @@ def test_percentiles_are_linear_within_a_bin() -> None:
     assert percentile([0, 1], [50, 50], 0.5) == pytest.approx(5.0)
     assert percentile([0, 1], [50, 50], 0.75) == pytest.approx(7.5)
     assert math.isnan(percentile([], [], 0.5))
+
+
+def served(day: date, **sums: int) -> tuple[dict[str, object], dict[str, object]]:
+    """A day's row of latency, and of the sums of everybody: 900 predictions that 90,000 people were asked about."""
+    told = {"n_units": 900, "n_open": 0, "n_asked": 90_000, "n_errors": 135, **sums}
+    latency = {"departure_date": day, "model_version": 1, "latency_bin": 3, "n_units": told["n_units"]}
+    return latency, {"departure_date": day, "cohort_dimension": "all", "is_served": True, **told}
+
+
+def test_app_errors_are_of_people_and_of_predictions() -> None:
+    latency, cohorts = zip(
+        *(
+            served(START),
+            served(START + timedelta(days=1), n_open=300, n_asked=60_000),
+            served(START + timedelta(days=2), n_asked=9, n_errors=0),
+            served(START + timedelta(days=3), n_asked=0),
+        ), strict=True,
+    )  # fmt: skip
+    found = serving_days(pd.DataFrame(latency), pd.DataFrame(cohorts), k=10)
+    # 135 errors of 900 predictions are 15 in 100 of nothing that a person meets: 1.5 of 1,000 people asked.
+    assert [day["errors_per_prediction"] for day in found] == [0.15, 0.15, 0.0, 0.15]
+    assert [day["errors_per_1000_asked"] for day in found] == [pytest.approx(1.5), None, None, None]
+
+
+def test_an_outbreak_of_app_errors_alerts_and_a_day_of_cancellations_does_not() -> None:
+    rng = np.random.default_rng(3)
+    rows = [served(d, n_errors=int(rng.poisson(135))) for d in days(40)]
+    loud = rows[:-2] + [served(d, n_errors=420) for d in days(40)[-2:]]
+    # Half of the people are on cancelled flights and are not asked.
+    stormy = rows[:-2] + [served(d, n_asked=45_000) for d in days(40)[-2:]]
+    for given, state in ((rows, "ok"), (loud, "alert"), (stormy, "ok")):
+        latency, cohorts = zip(*given, strict=True)
+        record = serving_days(pd.DataFrame(latency), pd.DataFrame(cohorts), k=10)
+        found = judge_serving(Levels(), record, days(40)[-3:], {1})
+        assert {c["name"]: c["state"] for c in found}["error:app"] == state
 
 
 def test_a_detector_finds_a_jump_the_same_way_twice_and_waits_for_days() -> None:

@@ -359,7 +359,7 @@ def _operations(loop: Loop, facts: Facts, as_of: datetime) -> tuple[dict[str, An
     levels = loop.monitoring.measures.levels
     days = [
         day
-        for day in operations.serving_days(facts.latency, facts.cohorts)
+        for day in operations.serving_days(facts.latency, facts.cohorts, loop.monitoring.min_group)
         if date.fromisoformat(day["date"]) < as_of.date()
     ]
     judged = [date.fromisoformat(day["date"]) for day in days[-levels.k_of_n_days[1] :]]
@@ -375,6 +375,7 @@ def _operations(loop: Loop, facts: Facts, as_of: datetime) -> tuple[dict[str, An
     ]
     trends, run_conditions = operations.judge_runs(levels, facts.runs)
     return {
+        "simulated": bool(len(facts.answers) and facts.answers["n_simulated"].sum() > 0),
         "days": days[-SHOWN_DAYS:],
         "runs": [dict(run) for run in facts.runs][-SHOWN_DAYS:],
         "trends": trends,

@@ -17,6 +17,8 @@ from ratchet.monitoring.trends import judge_trend
 from ratchet.monitoring.wobble import judge_level
 
 BIN_MS = 5.0
+#: Of a day with more predictions open than this, too few people were asked yet.
+OPEN_SHARE = 0.1
 #: Series of runs: the record's key, and the signal's name.
 RUN_SERIES = (
     ("megabytes", "leak:memory"),
@@ -38,13 +40,18 @@ def percentile(bins: Sequence[int], counts: Sequence[float], share: float) -> fl
     return float((at[position] + (share * total - before) / n[position]) * BIN_MS)
 
 
-def serving_days(latency: pd.DataFrame, cohorts: pd.DataFrame) -> list[dict[str, Any]]:
-    """One record a day: volume, latency percentiles, errors an asked user, versions that served."""
+def serving_days(latency: pd.DataFrame, cohorts: pd.DataFrame, k: int) -> list[dict[str, Any]]:
+    """One record a day: volume, latency percentiles, app errors, versions that served.
+
+    Errors are told twice. `errors_per_1000_asked`, of the people who were asked, is what a person meets; None while
+    more than OPEN_SHARE of the day's predictions are open, whose people are asked once they have arrived, and of
+    fewer than `k` people. `errors_per_prediction` needs neither and is what is judged: many may see one prediction.
+    """
     answers = []
     latency = latency.assign(departure_date=pd.to_datetime(latency["departure_date"]).dt.date)
     errors = cohorts[(cohorts["cohort_dimension"] == "all") & cohorts["is_served"].astype(bool)]
     by_day = errors.assign(day=pd.to_datetime(errors["departure_date"]).dt.date).groupby("day")
-    sums = by_day[["n_errors", "n_units"]].sum().astype(float).to_dict("index")
+    sums = by_day[["n_errors", "n_units", "n_asked", "n_open"]].sum().astype(float).to_dict("index")
     for day, rows in latency.groupby("departure_date", sort=True):
         timed = rows[rows["latency_bin"].notna()]
         bins, counts = timed["latency_bin"].astype(int).tolist(), timed["n_units"].astype(float).tolist()
@@ -55,13 +62,20 @@ def serving_days(latency: pd.DataFrame, cohorts: pd.DataFrame) -> list[dict[str,
                 "volume": int(rows["n_units"].sum()),
                 "latency_p50": plain(percentile(bins, counts, 0.5)),
                 "latency_p95": plain(percentile(bins, counts, 0.95)),
-                "error_rate": None
-                if record is None
-                else plain(record["n_errors"] / max(1.0, record["n_units"])),
+                **_errors({} if record is None else record, k),
                 "served_versions": sorted({int(v) for v in rows["model_version"]}),
             }
         )
     return answers
+
+
+def _errors(sums: Mapping[Any, Any], k: int) -> dict[str, float | None]:
+    errors, units, asked = (float(sums.get(name, 0)) for name in ("n_errors", "n_units", "n_asked"))
+    is_known = units > 0 and asked >= max(k, 1) and sums["n_open"] <= OPEN_SHARE * units
+    return {
+        "errors_per_prediction": plain(errors / units) if units else None,
+        "errors_per_1000_asked": plain(1000 * errors / asked) if is_known else None,
+    }
 
 
 def judge_serving(
@@ -72,7 +86,7 @@ def judge_serving(
     for key, name, what, side, least in (
         ("latency_p95", "latency:p95", "ms, 95 % of a day", "above", terms.min_change),
         ("latency_p50", "latency:p50", "ms, half of a day", "above", terms.min_change),
-        ("error_rate", "error:app", "errors a served unit", "above", 0.5),
+        ("errors_per_prediction", "error:app", "app errors a served prediction", "above", 0.5),
         ("volume", "volume:served", "served units a day", "both", max(0.3, terms.min_change)),
     ):
         daily = {

@@ -13,6 +13,7 @@ from ratchet.pages.parts import (
     Page,
     Panel,
     Plot,
+    Rows,
     as_of,
     not_measured,
     short_days,
@@ -43,6 +44,7 @@ def _serving(found: Mapping[str, Any]) -> Panel:
     rows = found.get("days") or []
     days = short_days([str(r.get("date")) for r in rows])
     drawn: list[Plot] = []
+    simulated = " (simulated)" if found.get("simulated") else ""
 
     def series(key: str, name: str, colour: plots.Colour = "main") -> plots.Series:
         return plots.Series(name, [r.get(key) for r in rows], colour)
@@ -56,7 +58,13 @@ def _serving(found: Mapping[str, Any]) -> Panel:
                 [series("latency_p95", "95 of 100", "warn"), series("latency_p50", "half")],
                 from_zero=True,
             ),
-            plots.lines("Error rate", days, [series("error_rate", "errors", "bad")], from_zero=True),
+            plots.lines(
+                "App errors of 1,000 people asked" + simulated,
+                days,
+                [series("errors_per_1000_asked", "errors", "bad")],
+                from_zero=True,
+                note=_errors_told(rows),
+            ),
         ]
     versions = rows[-1].get("served_versions") if rows else None
     facts: tuple[tuple[str, Cell], ...] = ()
@@ -73,23 +81,31 @@ def _serving(found: Mapping[str, Any]) -> Panel:
     return Panel("Serving", facts=facts, plots=tuple(drawn), notes=notes)
 
 
+def _errors_told(rows: Rows) -> str:
+    last = rows[-1].get("errors_per_prediction")
+    seen = "unknown" if last is None else f"{float(last):.2f}"
+    return (
+        f"Many may see one prediction: {seen} errors a prediction on the last day, which is what `error:app` watches. "
+        "A day whose people are not all asked yet has no point; on cancelled flights nobody is asked."
+    )
+
+
 def _runs(found: Mapping[str, Any]) -> Panel:
     runs = found.get("runs") or []
     if not runs:
         return Panel("Runs and their cost", notes=("No run was measured yet.",))
     total = sum(float(r.get("cost") or 0) for r in runs)
-    body = [
-        (
-            r.get("run"),
-            r.get("seconds"),
-            r.get("cpu_seconds"),
-            r.get("megabytes"),
-            r.get("rows"),
-            r.get("cost"),
+    # A column that no run has a number for says nothing.
+    columns = [
+        (name, key)
+        for name, key in (
+            ("run", "run"), ("seconds", "seconds"), ("CPU seconds", "cpu_seconds"), ("MB", "megabytes"),
+            ("rows", "rows"), ("cost", "cost"),
         )
-        for r in runs[-25:][::-1]
-    ]
-    shown = table(("run", "seconds", "CPU seconds", "MB", "rows", "cost"), body)
+        if any(r.get(key) is not None for r in runs)
+    ]  # fmt: skip
+    body = [[r.get(key) for _, key in columns] for r in runs[-25:][::-1]]
+    shown = table([name for name, _ in columns], body)
     return Panel(
         "Runs and their cost",
         facts=(("together", Cell(f"{told(total)}, runs: {len(runs)}")),),
