@@ -267,6 +267,11 @@ class Loop(_Part):
             raise ValueError(
                 f"gates.evaluation names {', '.join(unknown)}: name features, or cohort dimensions"
             )
+        weights = self.feedback.learn.weights
+        if weights is not None and weights.feature not in self.features.numeric:
+            raise ValueError(
+                f"feedback.learn.weights.feature is {weights.feature}: name one of features.numeric"
+            )
         alerts = self.monitoring.alerts
         unknown = sorted(set(alerts.feeds) - set(self.sources)) + sorted(
             {name for features in alerts.feeds.values() for name in features} - set(self.features.columns)

@@ -122,11 +122,63 @@ class Annotation(Part):
         return self
 
 
+class RowWeights(Part):
+    """What weighs more in training: a row weighs 1 + `boost` x its `feature`, at most `at_most`; 1 where it is missing.
+
+    A feature is known before the outcome, so that scores stay calibrated: weighing rows by complaints about
+    themselves would favour one outcome.
+    """
+
+    feature: str
+    boost: float = Field(gt=0, le=10)
+    at_most: float = Field(default=3.0, gt=1, le=10)
+
+
+class ClaimedLabels(Part):
+    """Labels from what users assert of units that nobody reported (categories with `claims`): learnt, never judged by.
+
+    The weight of their answers must be `min_answers`, of which one side has the share `min_agreement`; such a row
+    weighs `weight` in training.
+    """
+
+    min_answers: int = Field(default=3, ge=2)
+    min_agreement: Share = Field(default=0.8, gt=0.5, le=1)
+    weight: Share = Field(default=0.5, gt=0, le=1)
+
+
+class Learn(Part):
+    """What the model takes from feedback; each is judged with and without it (docs/feedback.md).
+
+    `complaints`: categories that features count; over fewer than `min_answers` there is no share.
+    """
+
+    complaints: tuple[str, ...] = ()
+    min_answers: int = Field(default=10, ge=1)
+    weights: RowWeights | None = None
+    labels: ClaimedLabels | None = None
+
+
 class Feedback(Part):
     taxonomy: Taxonomy | None = None
     model: TextModel | None = None
     annotation: Annotation = Annotation()
+    learn: Learn = Learn()
     min_confidence: Share = Field(default=0.5, ge=0, le=1)  # below it a text has no category
+
+    @model_validator(mode="after")
+    def _learns_what_there_is(self) -> Feedback:
+        known = {} if self.taxonomy is None else self.taxonomy.categories
+        if strange := sorted(set(self.learn.complaints) - set(known)):
+            raise ValueError(
+                f"learn.complaints names {', '.join(strange)}: name categories of taxonomy.categories"
+            )
+        sides = {category.claims for category in known.values()} - {None}
+        if self.learn.labels is not None and len(sides) < 2:
+            raise ValueError(
+                "learn.labels needs categories with claims: positive and with claims: negative: people who say that it "
+                "did not happen must be heard too"
+            )
+        return self
 
     def rubric(self) -> str | None:
         """The version of the rubric that labels are given under; None without a taxonomy."""

@@ -54,7 +54,7 @@ def _features(loop: dict[str, Any]) -> list[str]:
     [
         ("ftr_flights__pre_departure", []),
         ("ftr_flights__published", []),
-        ("trn_flights", ["label", "label_received_at"]),
+        ("trn_flights", ["label", "label_received_at", "label_source"]),
     ],
 )
 def test_feature_columns_are_those_of_the_loop_file_in_its_order(
@@ -114,9 +114,17 @@ def test_label_and_windows_are_the_loop_files(loop: dict[str, Any], variables: d
         "flights_label_threshold_minutes": loop["label"]["threshold"],
         "flights_label_maturity_hours": loop["label"]["maturity_hours"],
         "flights_feedback_maturity_hours": rating["maturity_hours"],
+        "flights_complaints_min_answers": loop["feedback"]["learn"]["min_answers"],
+        "flights_claims_min_answers": loop["feedback"]["learn"]["labels"]["min_answers"],
         "flights_profile_cuts": 9,
         "flights_sample_per_day": 200,
     }
+    learn, categories = loop["feedback"]["learn"], loop["feedback"]["taxonomy"]["categories"]
+    assert variables["flights_complaints"] == learn["complaints"]
+    assert variables["flights_claims_min_agreement"] == learn["labels"]["min_agreement"]
+    for side in ("positive", "negative"):
+        named = [name for name, category in categories.items() if category.get("claims") == side]
+        assert variables[f"flights_claims_{side}"] == named != []
     assert variables["flights_decision_threshold"] == loop["gates"]["evaluation"]["decision_threshold"]
 
 

@@ -193,6 +193,7 @@ def features(n: int = 900, day: date = DAY) -> pd.DataFrame:
             "carrier_late_share_24h": share,
             "carrier_origin_late_share_28d": share,
             "dest_late_share_28d": share,
+            "route_complaint_share_28d": share,
             "temperature_f": 60.0,
             "dew_point_f": 50.0,
             "humidity_pct": 55.0,
@@ -212,6 +213,7 @@ def training(days: int = 28, rows: int = 800) -> pd.DataFrame:
     frame = pd.concat(parts, ignore_index=True).drop(columns=["loop", "scheduled_departure_at"])
     frame["label"] = (np.arange(len(frame)) % 4 == 0).astype(int)
     frame["label_received_at"] = frame["predict_at"] + timedelta(hours=6)
+    frame["label_source"] = "outcome"
     return frame
 
 

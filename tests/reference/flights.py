@@ -10,7 +10,7 @@ Rows are dicts with the columns of the raw tables. Times are naive UTC, a missin
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
 Row = dict[str, Any]
@@ -29,6 +29,8 @@ WEATHER = (
     "pressure_mb", "visibility_miles",
 )  # fmt: skip
 #: feature share: columns that an outcome's flight must have in common with the flight, and how far back.
+#: What an answer must be about to be a complaint; how many whole days (UTC) before the prediction's day count.
+COMPLAINT, ANSWER_DAYS = "false_reassurance", 28
 WINDOWS: dict[str, tuple[tuple[str, ...], timedelta]] = {
     "origin_late_share_6h": (("origin",), timedelta(hours=6)),
     "carrier_late_share_24h": (("carrier",), timedelta(hours=24)),
@@ -91,6 +93,7 @@ class Features:
         self._outcomes = by(raw["outcomes"], "unit_id")
         self._weather = by(raw["weather"], "origin")
         self._planes = by(raw["planes"], "tail_number")
+        self._answers = by(raw["feedback"], "feedback_id", "prediction_id", "unit_id")
 
     def rows(self) -> Table:
         """ftr_flights__pre_departure, by unit."""
@@ -133,7 +136,27 @@ class Features:
             row[name] = late / counted if counted else None
             if name == "origin_late_share_6h":
                 row["origin_flights_6h"] = counted
+        answers, complaints = self._answers_about(flight, moment)
+        row["route_complaint_share_28d"] = complaints / answers if answers else None
         return row
+
+    def _answers_about(self, flight: Row, moment: datetime) -> tuple[int, int]:
+        """How many answers about flights of the route had come before the day of `moment`, and how many complained."""
+        day = datetime.combine(moment.date(), time.min)
+        counted, complaints = 0, 0
+        for (_, _, unit), versions in self._answers.items():
+            answer = latest(v for v in versions if v["received_at"] < day)
+            if answer is None or answer["received_at"] < day - timedelta(days=ANSWER_DAYS):
+                continue
+            about = latest(
+                v for v in self._schedule.get(unit, []) if v["received_at"] <= answer["received_at"]
+            )
+            if about is None or not within_reach(answer, about):
+                continue
+            if (about["origin"], about["dest"]) == (flight["origin"], flight["dest"]):
+                counted += 1
+                complaints += answer["category"] == COMPLAINT
+        return counted, complaints
 
     def _plane_known(self, tail_number: str | None, moment: datetime) -> Row | None:
         if tail_number is None:

@@ -209,6 +209,7 @@ class Maker:
 
     def _answer(self, prediction: Row, number: int) -> None:
         rating = lambda: self._random.choice((None, 1, 3, 5))  # noqa: E731
+        topic = lambda: self._random.choice((None, "false_reassurance", "praise"))  # noqa: E731
         said = prediction["event_at"] + timedelta(minutes=self._random.randrange(1, 9000))
         row = {
             "feedback_id": f"{prediction['prediction_id']}-a{number}",
@@ -217,12 +218,12 @@ class Maker:
             "channel": self._random.choice(("rating", "rating", "ticket")),
             "rating": rating(),
             "comment": self._random.choice((None, "", "late again")),
-            "category": None,
+            "category": topic(),
             "is_simulated": True,
             "event_at": said,
             "received_at": self._received(said, timedelta(minutes=2)),
         }
-        self._versions("feedback", row, {"rating": rating}, timedelta(hours=5))
+        self._versions("feedback", row, {"rating": rating, "category": topic}, timedelta(hours=5))
 
     def _count(self, prediction: Row, number: int) -> None:
         count = lambda: self._random.randrange(200)  # noqa: E731

@@ -18,6 +18,7 @@ from ratchet.training.cost import measured
 from ratchet.training.fit import fit_model, predict_scores
 from ratchet.training.recipe import TooLittleData, rolling_splits
 from ratchet.training.search import folds_of, search_params
+from ratchet.training.weights import LABELS, WEIGHTS
 
 START = date(2013, 1, 1)
 
@@ -133,7 +134,8 @@ def test_a_candidate_has_a_model_for_each_comparison() -> None:
     assert len(made.judged) == len(made.constants) == 3
     assert made.old_rows is not None
     assert len({*made.judged, made.old_rows, made.serving}) == 5
-    assert set(made.ablation.models) == {WHOLE, *loop.gates.evaluation.ablation.groups}
+    assert set(made.ablation.models) == {WHOLE, *loop.gates.evaluation.ablation.groups, WEIGHTS}
+    assert set(made.ablation.absent) == {LABELS}, "no row of this snapshot has its label from feedback"
     assert made.seconds > 0
     assert made.megabytes > 50
     # Nothing newer than what the champion knew: there is no fit without new rows.
@@ -145,7 +147,7 @@ def test_a_model_without_a_group_does_not_read_it() -> None:
     loop, frame = searching(trials=0), snapshot()
     made = make_candidate(loop, frame, champion_rows_end=None)
     rng = np.random.default_rng(1)
-    matrix = rng.normal(size=(50, 20))
+    matrix = rng.normal(size=(50, len(loop.features.columns)))
     place = loop.features.columns.index("departure_hour")
     other = matrix.copy()
     other[:, place] = rng.normal(size=50)

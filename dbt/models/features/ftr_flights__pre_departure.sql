@@ -8,6 +8,10 @@ lateness as (
     select * from {{ ref('int_lateness_windowed') }}
 ),
 
+complaints as (
+    select * from {{ ref('int_complaints_windowed') }}
+),
+
 weather as (
     select * from {{ ref('int_weather_observed') }}
 ),
@@ -63,6 +67,10 @@ features as (
         {{ share('lateness.carrier_origin_late_28d', 'lateness.carrier_origin_outcomes_28d') }}
             as carrier_origin_late_share_28d,
         {{ share('lateness.dest_late_28d', 'lateness.dest_outcomes_28d') }} as dest_late_share_28d,
+        case
+            when complaints.route_answers_28d >= {{ var('flights_complaints_min_answers') }}
+                then complaints.route_complaints_28d / complaints.route_answers_28d
+        end as route_complaint_share_28d,
         weather.temperature_f,
         weather.dew_point_f,
         weather.humidity_pct,
@@ -80,6 +88,12 @@ features as (
             and flights.departure_date = lateness.departure_date
             and flights.unit_id = lateness.unit_id
             and {{ departing_within('lateness.departure_date', 'features') }}
+    inner join complaints
+        on
+            flights.loop = complaints.loop
+            and flights.departure_date = complaints.departure_date
+            and flights.unit_id = complaints.unit_id
+            and {{ departing_within('complaints.departure_date', 'features') }}
     left join weather
         on
             flights.loop = weather.loop
@@ -110,6 +124,7 @@ select
     carrier_late_share_24h,
     carrier_origin_late_share_28d,
     dest_late_share_28d,
+    route_complaint_share_28d,
     temperature_f,
     dew_point_f,
     humidity_pct,

@@ -35,6 +35,15 @@ outcomes as not materialized (
     from {{ source('raw', 'outcomes') }} as outcomes
 ),
 
+feedback as not materialized (
+    select
+        feedback.loop,
+        feedback.unit_id,
+        feedback.received_at,
+        feedback.received_date
+    from {{ source('raw', 'feedback') }} as feedback
+),
+
 calendar as (
     select distinct
         loop,
@@ -113,6 +122,36 @@ outcomes_near as (
             and outcomes.received_date = heard_near.received_date
 ),
 
+answered_on as (
+    select distinct
+        landings.loop,
+        landings.received_date
+    from {{ source('ops', 'landings') }} as landings
+    where landings.source = 'feedback'
+),
+
+answered_near as (
+    select distinct
+        answered_on.loop,
+        answered_on.received_date
+    from answered_on
+    inner join versions_on
+        on
+            answered_on.loop = versions_on.loop
+            and answered_on.received_date
+            between versions_on.departure_date - interval '{{ var("flights_ahead_days") + 3 }} days'
+            and versions_on.departure_date + interval '{{ var("flights_amend_days") + 2 }} days'
+),
+
+answers_near as (
+    select feedback.*
+    from feedback
+    inner join answered_near
+        on
+            feedback.loop = answered_near.loop
+            and feedback.received_date = answered_near.received_date
+),
+
 reported as (
     select
         outcomes.loop,
@@ -147,8 +186,8 @@ named as (
 ),
 
 -- When something that features look at becomes known, and for how many days they look back at it. Of an outcome:
--- at its receipt, or when the schedule of its flight is known, if that is later. An observation counts for twelve
--- hours. Once more has landed, flights have come into what is known.
+-- at its receipt, or when the schedule of its flight is known, if that is later; of an answer: at its receipt. An
+-- observation counts for twelve hours. Once more has landed, flights have come into what is known.
 known_times as (
     select
         reported.loop,
@@ -172,6 +211,30 @@ known_times as (
         on
             versions.loop = outcomes.loop
             and versions.unit_id = outcomes.unit_id
+    group by versions.loop, versions.unit_id
+    union
+    select distinct
+        feedback.loop,
+        feedback.received_date as first_date,
+        feedback.received_date as last_date,
+        {{ var('flights_lookback_days') }} as n_days
+    from feedback
+    inner join partitions
+        on
+            feedback.loop = partitions.loop
+            and feedback.received_date = partitions.received_date
+    where partitions.source = 'feedback'
+    union
+    select
+        versions.loop,
+        cast(min(answers.received_at) as date) as first_date,
+        cast(max(answers.received_at) as date) as last_date,
+        {{ var('flights_lookback_days') }} as n_days
+    from versions
+    inner join answers_near as answers
+        on
+            versions.loop = answers.loop
+            and versions.unit_id = answers.unit_id
     group by versions.loop, versions.unit_id
     union
     select

@@ -50,6 +50,7 @@ select
     carrier_late_share_24h,
     carrier_origin_late_share_28d,
     dest_late_share_28d,
+    route_complaint_share_28d,
     temperature_f,
     dew_point_f,
     humidity_pct,

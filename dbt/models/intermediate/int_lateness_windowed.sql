@@ -133,10 +133,7 @@ outcomes_known as (
 outcome_versions as (
     select
         outcomes_known.*,
-        least(
-            coalesce(outcomes_known.corrected_at, outcomes_known.replaced_at),
-            coalesce(outcomes_known.replaced_at, outcomes_known.corrected_at)
-        ) as superseded_at
+        {{ earlier_of('outcomes_known.corrected_at', 'outcomes_known.replaced_at') }} as superseded_at
     from outcomes_known
     where
         coalesce(outcomes_known.known_at < outcomes_known.corrected_at, true)

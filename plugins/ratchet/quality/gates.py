@@ -25,7 +25,15 @@ from ratchet.settings import Settings
 from ratchet.warehouse import ops
 from ratchet.warehouse.protocol import Warehouse
 
-_IDENTITY = ("loop", "unit_id", "departure_date", "scheduled_departure_at", "predict_at", "label_received_at")
+_IDENTITY = (
+    "loop",
+    "unit_id",
+    "departure_date",
+    "scheduled_departure_at",
+    "predict_at",
+    "label_received_at",
+    "label_source",
+)
 _NEEDED = ("unit_id", "departure_date", "predict_at", "label_received_at", "label")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.feedback.effects import judge_effects
+from ratchet.feedback.effects import judge_cohorts, judge_effects
 from ratchet.feedback.poisoning import WEIGHTS_VERSION, Weighed, weigh
 from ratchet.feedback.themes import WINDOW, Done, themes
 from ratchet.ledger.chain import Entry
@@ -37,12 +37,14 @@ _KINDS = {"promote": "promoted", "roll_back": "rolled back", "inconclusive": "en
 
 @dataclass(frozen=True)
 class FeedbackFacts:
-    """What is known of feedback at `as_of`: rows to weigh with their texts, and the sums of closed days."""
+    """What is known of feedback at `as_of`: rows to weigh with their texts, and the sums of closed days: of everybody,
+    and of experiments by cohort."""
 
     as_of: datetime
     rows: pd.DataFrame
     texts: Mapping[str, str]
     sums: pd.DataFrame
+    cohorts: pd.DataFrame
 
 
 def read_feedback(wh: Warehouse, loop: Loop, as_of: datetime) -> FeedbackFacts | None:
@@ -81,19 +83,24 @@ def read_feedback(wh: Warehouse, loop: Loop, as_of: datetime) -> FeedbackFacts |
         "group by e.duplicate_key",
         (name, since, today, as_of),
     )
+    sums = _sums(wh, loop, as_of, "cohort_dimension = 'all'")
+    cohorts = _sums(wh, loop, as_of, "cohort_dimension <> 'all' and experiment_id <> 'none'")
+    return FeedbackFacts(as_of, rows, dict(texts.itertuples(index=False)), sums, cohorts)
+
+
+def _sums(wh: Warehouse, loop: Loop, as_of: datetime, which: str) -> pd.DataFrame:
+    """The closed days' sums of the rows `which` (SQL of this module)."""
+    key = "departure_date, experiment_id, arm, cohort_dimension, cohort_value, answer_category"
     sums = wh.frame(
-        "select departure_date, experiment_id, arm, cohort_dimension, answer_category, sum(n_asked) as n_asked, "
+        f"select {key}, sum(n_asked) as n_asked, "  # noqa: S608
         "sum(n_answers) as n_answers, sum(sum_weight) as sum_weight, sum(sum_weight_rated) as sum_weight_rated, "
         "sum(sum_rating_weighted) as sum_rating_weighted, sum(n_simulated) as n_simulated "
         "from monitoring.mon_feedback_daily where loop = ? and departure_date >= ? and departure_date <= ? "
-        "and cohort_dimension = 'all' "
-        "group by departure_date, experiment_id, arm, cohort_dimension, answer_category "
-        "order by departure_date, experiment_id, arm, answer_category",
-        (name, today - SUMS_BACK, closed_until(loop, as_of)),
+        f"and {which} group by {key} order by {key}",
+        (loop.loop, as_of.date() - SUMS_BACK, closed_until(loop, as_of)),
     )
     numbers = ["n_asked", "n_answers", "sum_weight", "sum_weight_rated", "sum_rating_weighted", "n_simulated"]
-    sums = sums.astype(dict.fromkeys(numbers, "float64"))
-    return FeedbackFacts(as_of, rows, dict(texts.itertuples(index=False)), sums)
+    return sums.astype(dict.fromkeys(numbers, "float64"))
 
 
 def _is_there(wh: Warehouse) -> bool:
@@ -176,6 +183,13 @@ def keep_weights(settings: Settings, loop: Loop, facts: FeedbackFacts, weighed: 
                 "do update set weight = excluded.weight, reason = excluded.reason",
                 (loop.loop, key, days[key], WEIGHTS_VERSION, facts.as_of, weight, reason),
             )
+        # Features count answers by their weights: those that were built meanwhile are built again.
+        for day in sorted({days[key] for key, _, _ in changed}):
+            wh.execute(
+                "insert into ops.dirty_partitions (loop, source, received_date) values (?, 'feedback', ?) "
+                "on conflict do nothing",
+                (loop.loop, day),
+            )
     return len(changed)
 
 
@@ -194,9 +208,14 @@ def summary_of(
     experiments = []
     for experiment_id, kind in _experiments(entries):
         own = facts.sums[facts.sums["experiment_id"] == experiment_id]
-        judged = judge_effects(taxonomy, own, closed, k)
+        by_cohort = facts.cohorts[facts.cohorts["experiment_id"] == experiment_id]
         experiments.append(
-            {"experiment_id": experiment_id, "kind": kind, "effects": [effect.to_json() for effect in judged]}
+            {
+                "experiment_id": experiment_id,
+                "kind": kind,
+                "effects": [effect.to_json() for effect in judge_effects(taxonomy, own, closed, k)],
+                "cohorts": judge_cohorts(taxonomy, by_cohort, closed, k).to_json(),
+            }
         )
     simulated = int(whole["n_simulated"].sum())
     return {

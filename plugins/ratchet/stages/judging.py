@@ -118,6 +118,7 @@ def judge_frame(
         "ablation": {
             "rows": candidate.ablation.rows,
             "seconds": dict(candidate.ablation.seconds),
+            "absent": dict(candidate.ablation.absent),
             "losses": {
                 group: day_sums(
                     newest.holdout,

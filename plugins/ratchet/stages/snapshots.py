@@ -38,7 +38,9 @@ class NoSnapshot(LookupError):
 
 def training_query(loop: Loop, window: tuple[date, date], as_of: datetime) -> tuple[str, list[Any]]:
     """The statement that reads a snapshot's rows, and its parameters."""
-    names = ("unit_id", "departure_date", "predict_at", *loop.features.columns, "label", "label_received_at")
+    names = (
+        "unit_id", "departure_date", "predict_at", *loop.features.columns, "label", "label_received_at", "label_source",
+    )  # fmt: skip
     columns = ", ".join(checked_column(name) for name in names)
     return (
         f"select {columns} from features.trn_{loop.loop} where loop = ? and departure_date between ? and ? "  # noqa: S608

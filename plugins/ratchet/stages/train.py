@@ -131,7 +131,11 @@ def fit(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
     cost = {
         "seconds": candidate.seconds,
         "megabytes": candidate.megabytes,
-        "ablation": {"rows": candidate.ablation.rows, "seconds": dict(candidate.ablation.seconds)},
+        "ablation": {
+            "rows": candidate.ablation.rows,
+            "seconds": dict(candidate.ablation.seconds),
+            "absent": dict(candidate.ablation.absent),
+        },
     }
     _keep(job.folder(settings), candidate)
     requests = sample_requests(loop, frame)
@@ -208,6 +212,7 @@ def _kept(settings: Settings, job: Job) -> Candidate:
             {group: (folder / f"ablation_{group}.json").read_bytes() for group in groups},
             cost["ablation"]["seconds"],
             int(cost["ablation"]["rows"]),
+            cost["ablation"]["absent"],
         ),
         seconds=float(cost["seconds"]),
         megabytes=float(cost["megabytes"]),

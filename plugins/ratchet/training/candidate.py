@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from ratchet.training.encode import Floats, Matrix, feature_matrix, label_vector
 from ratchet.training.fit import fit_model
 from ratchet.training.recipe import Split, ordered, rolling_splits
 from ratchet.training.search import Params, Searched, search_params
+from ratchet.training.weights import LABELS, WEIGHTS, claimed, row_weights, training_weights
 
 if TYPE_CHECKING:
     from ratchet.loop import Loop
@@ -29,11 +30,15 @@ WHOLE = "all_features"
 
 @dataclass(frozen=True)
 class Ablation:
-    """Small models by what they were fitted without (`all_features`: nothing), their seconds, and their rows."""
+    """Small models by what they were fitted without (`all_features`: nothing), their seconds, and their rows.
+
+    Without: a group of features, or what feedback adds to rows. `absent`: what could not be left out, and why.
+    """
 
     models: Mapping[str, bytes]
     seconds: Mapping[str, float]
     rows: int
+    absent: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,17 @@ def make_candidate(
         splits = rolling_splits(frame, loop, last)
         matrix, labels = tree_matrix(rows, loop), label_vector(rows)
         days = rows["departure_date"].to_numpy().astype("datetime64[D]")
+        weights, happened = training_weights(rows, loop), ~claimed(rows)
         first = len(splits[0].train)
-        searched = search_params(matrix[:first], labels[:first], days[:first], loop, nthread=nthread)
+        judges = np.flatnonzero(happened[:first])
+        searched = search_params(
+            matrix[judges],
+            labels[judges],
+            days[judges],
+            loop,
+            nthread=nthread,
+            weights=None if weights is None else weights[judges],
+        )
         params = dict(loop.training.params) if searched is None else searched.params
 
         def fit(count: int) -> bytes:
@@ -94,6 +108,7 @@ def make_candidate(
                 feature_names=loop.features.columns,
                 nthread=nthread,
                 monotone=ways,
+                weights=None if weights is None else weights[:count],
             )
 
         counts = [len(split.train) for split in splits]
@@ -101,7 +116,7 @@ def make_candidate(
         newest = counts[-1]
         old = _rows_known(days, champion_rows_end, splits[-1])
         old_rows = fit(old) if old else None
-        ablation = _ablate(loop, matrix[:newest], labels[:newest], params, nthread, ways)
+        ablation = _ablate(loop, rows.iloc[:newest], matrix[:newest], labels[:newest], params, nthread, ways)
         started = time.perf_counter()
         serving = fit(len(rows))
         seconds = time.perf_counter() - started
@@ -109,8 +124,8 @@ def make_candidate(
         params=params,
         searched=searched,
         judged=judged,
-        constants=tuple(constant_rate(labels[:count]) for count in counts),
-        logistic=fit_logistic(feature_matrix(rows.iloc[:newest], loop), labels[:newest], loop),
+        constants=tuple(constant_rate(labels[:count][happened[:count]]) for count in counts),
+        logistic=_logistic(rows.iloc[:newest], labels[:newest], happened[:newest], loop),
         serving=serving,
         old_rows=old_rows,
         ablation=ablation,
@@ -126,15 +141,41 @@ def _rows_known(days: np.ndarray, champion_rows_end: date | None, newest: Split)
     return int(np.searchsorted(days, np.datetime64(champion_rows_end), side="right"))
 
 
+def _logistic(rows: pd.DataFrame, labels: Floats, happened: np.ndarray, loop: Loop) -> LogisticModel:
+    """The baseline, from outcomes alone: it is what a model without feedback would be."""
+    if not happened.all():
+        rows, labels = rows[happened], labels[happened]
+    return fit_logistic(feature_matrix(rows, loop), labels, loop)
+
+
 def _ablate(
-    loop: Loop, matrix: Matrix, labels: Floats, params: Params, nthread: int, ways: Mapping[str, str]
+    loop: Loop,
+    rows: pd.DataFrame,
+    matrix: Matrix,
+    labels: Floats,
+    params: Params,
+    nthread: int,
+    ways: Mapping[str, str],
 ) -> Ablation:
-    """The recipe on the newest rows with all features, and with each group's columns empty."""
+    """The recipe on the newest rows with all features, with each group's columns empty, and without what feedback
+    adds to rows."""
     rules, names = loop.gates.evaluation.ablation, list(loop.features.columns)
     start = max(0, len(labels) - rules.max_rows)
-    matrix, labels = matrix[start:], labels[start:]
+    rows, matrix, labels = rows.iloc[start:], matrix[start:], labels[start:]
+    learn, absent = loop.feedback.learn, {}
+    added: dict[str, tuple[str, ...]] = {}
+    if learn.weights is not None:
+        added[WEIGHTS] = ()
+        if (row_weights(rows, loop) == 1).all():
+            absent[WEIGHTS] = f"{learn.weights.feature} is 0 or missing in each of the {len(rows)} rows"
+    if learn.labels is not None:
+        added[LABELS] = ()
+        if not claimed(rows).any():
+            absent[LABELS] = f"none of the {len(rows)} rows has its label from feedback"
     models, seconds = {}, {}
-    for group, columns in {WHOLE: (), **rules.groups}.items():
+    for group, columns in {WHOLE: (), **rules.groups, **added}.items():
+        if group in absent:
+            continue
         taken = matrix
         if columns:
             taken = matrix.copy()
@@ -148,6 +189,7 @@ def _ablate(
             feature_names=names,
             nthread=nthread,
             monotone=ways,
+            weights=training_weights(rows, loop, without=group),
         )
         seconds[group] = round(time.perf_counter() - started, 4)
-    return Ablation(models, seconds, len(labels))
+    return Ablation(models, seconds, len(labels), absent)

@@ -42,18 +42,27 @@ def fit_model(
     feature_names: Sequence[str],
     nthread: int = 1,
     monotone: Mapping[str, str] | None = None,
+    weights: Floats | None = None,
 ) -> bytes:
     """The fitted model as UTF-8 JSON bytes; `params` are the loop file's `training.params`.
 
     `monotone` names features whose score may only rise with them ("up"), or only fall ("down"): what is known of
-    the world beforehand is built in, and the gate that checks it finds a model that was made otherwise.
+    the world beforehand is built in, and the gate that checks it finds a model that was made otherwise. `weights`:
+    how much each row counts, 1 without.
 
     Raises:
         ValueError: no row, one class only, shapes that differ, an unknown parameter or feature, or no
             `num_boost_round`.
     """
     booster = fit_booster(
-        matrix, labels, params, seed=seed, feature_names=feature_names, nthread=nthread, monotone=monotone
+        matrix,
+        labels,
+        params,
+        seed=seed,
+        feature_names=feature_names,
+        nthread=nthread,
+        monotone=monotone,
+        weights=weights,
     )
     return bytes(booster.save_raw("json"))
 
@@ -67,6 +76,7 @@ def fit_booster(
     feature_names: Sequence[str],
     nthread: int = 1,
     monotone: Mapping[str, str] | None = None,
+    weights: Floats | None = None,
 ) -> Any:
     """The fitted booster itself, for what is predicted at once and not kept.
 
@@ -84,6 +94,8 @@ def fit_booster(
         raise ValueError(
             f"matrix is {matrix.shape}; expected {len(labels)} labels x {len(feature_names)} features"
         )
+    if weights is not None and (len(weights) != len(labels) or not (weights >= 0).all()):
+        raise ValueError(f"{len(weights)} weights of {len(labels)} rows; each row needs one of 0 or more")
     if len(np.unique(labels)) < 2:
         raise ValueError(f"{len(labels)} training rows of one class: nothing can be learned")
     settings: dict[str, Any] = {name: value for name, value in params.items() if name != "num_boost_round"}
@@ -95,7 +107,9 @@ def fit_booster(
         settings["monotone_constraints"] = tuple(
             ways[monotone[n]] if n in monotone else 0 for n in feature_names
         )
-    data = xgboost.DMatrix(matrix, label=labels, feature_names=list(feature_names), nthread=nthread)
+    data = xgboost.DMatrix(
+        matrix, label=labels, weight=weights, feature_names=list(feature_names), nthread=nthread
+    )
     return xgboost.train(
         {
             "objective": OBJECTIVE,

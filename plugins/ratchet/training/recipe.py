@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ratchet.training.weights import claimed
+
 if TYPE_CHECKING:
     from ratchet.loop import Loop
 
@@ -37,6 +39,7 @@ class Recipe:
     holdout_days: int
     embargo_days: int
     min_rows: int
+    learn: str
 
     @classmethod
     def of(cls, loop: Loop, params: Mapping[str, float | int] | None = None) -> Recipe:
@@ -50,6 +53,7 @@ class Recipe:
             holdout_days=loop.training.holdout_days,
             embargo_days=loop.training.embargo_days,
             min_rows=loop.training.min_rows,
+            learn=loop.feedback.learn.model_dump_json(include={"weights", "labels"}),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -59,6 +63,7 @@ class Recipe:
             "feature_columns": list(self.feature_columns),
             "params": dict(self.params),
             "monotone": dict(self.monotone),
+            "learn": json.loads(self.learn),
         }
 
     def fingerprint(self) -> str:
@@ -154,5 +159,11 @@ def _split(rows: pd.DataFrame, loop: Loop, last: date | None) -> Split:
         raise TooLittleData(f"{learnt} rows up to {train_until}; training needs {loop.training.min_rows}")
     if first == stop:
         raise TooLittleData(f"no row from {holdout_start} to {end} to judge the candidate on")
-    train, holdout = rows.iloc[:learnt], rows.iloc[first:stop].reset_index(drop=True)
+    train, holdout = rows.iloc[:learnt], rows.iloc[first:stop]
+    # What users assert may teach; only what happened judges.
+    if (said := claimed(holdout)).any():
+        holdout = holdout[~said]
+    holdout = holdout.reset_index(drop=True)
+    if holdout.empty:
+        raise TooLittleData(f"no row with an outcome from {holdout_start} to {end} to judge the candidate on")
     return Split(train, holdout, dates.iloc[0], dates.iloc[learnt - 1], holdout_start, end)

@@ -53,11 +53,18 @@ class Searched:
 
 
 def search_params(
-    matrix: Matrix, labels: Floats, days: Days, loop: Loop, *, nthread: int = 1
+    matrix: Matrix,
+    labels: Floats,
+    days: Days,
+    loop: Loop,
+    *,
+    nthread: int = 1,
+    weights: Floats | None = None,
 ) -> Searched | None:
     """The parameters with the least mean loss over the folds; None when the loop file wants no search.
 
-    `days` are the rows' departure dates, ascending. The newest `max_rows` rows are used.
+    `days` are the rows' departure dates, ascending; `weights` what they count in the fits (the folds' losses are
+    plain means). The newest `max_rows` rows are used.
 
     Raises:
         ValueError: the rows cover too few days for the folds.
@@ -70,6 +77,7 @@ def search_params(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     start = max(0, len(labels) - rules.max_rows)
     matrix, labels, days = matrix[start:], labels[start:], days[start:]
+    weights = None if weights is None else weights[start:]
     folds = folds_of(days, rules.folds, loop.training.embargo_days)
     declared: Params = dict(loop.training.params)
     sampler = optuna.samplers.TPESampler(seed=loop.training.seed % 2**32, n_startup_trials=STARTUP)
@@ -88,7 +96,7 @@ def search_params(
         elif trial is not None:
             for name, (low, high) in rules.space.items():
                 _suggest(trial, name, low, high)
-        losses = [_fold_loss(matrix, labels, fold, params, loop, nthread) for fold in folds]
+        losses = [_fold_loss(matrix, labels, weights, fold, params, loop, nthread) for fold in folds]
         mean = round(float(np.mean(losses)), 9)
         if trial is not None:
             study.tell(trial, mean)
@@ -130,7 +138,13 @@ def _suggest(trial: Any, name: str, low: float, high: float) -> float | int:
 
 
 def _fold_loss(
-    matrix: Matrix, labels: Floats, fold: tuple[slice, slice], params: Params, loop: Loop, nthread: int
+    matrix: Matrix,
+    labels: Floats,
+    weights: Floats | None,
+    fold: tuple[slice, slice],
+    params: Params,
+    loop: Loop,
+    nthread: int,
 ) -> float:
     learnt, judged = fold
     booster = fit_booster(
@@ -141,6 +155,7 @@ def _fold_loss(
         feature_names=loop.features.columns,
         nthread=nthread,
         monotone=loop.gates.evaluation.mutations.monotone,
+        weights=None if weights is None else weights[learnt],
     )
     scores = np.clip(predict_booster(booster, matrix[judged]), CLIP, 1 - CLIP)
     known = labels[judged]
