@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from rich.table import Table
 
+from ratchet.commands.themes import by_cohort
 from ratchet.landing.land import land_range
 from ratchet.ledger.chain import Entry
 from ratchet.loop import Loop
@@ -87,10 +89,16 @@ def landed(loop: Loop, settings: Settings, wh: Warehouse) -> Warehouse:
         day = AS_OF.date() - timedelta(days=61 - at)
         for arm, n in (("control", 40 + at % 5), ("challenger", 12 + at % 7)):
             for category, asked, answers, rating in (("all", 900, 200, 4.0), ("app_problem", 0, n, 2.0)):
-                sums.append(
-                    ("flights", day, "ro-1", arm, "all", "all", category, asked, answers, float(answers),
-                     float(answers), rating * answers, answers)
-                )  # fmt: skip
+                for dimension, cohort, share in (
+                    ("all", "all", 1.0),
+                    ("origin", "JFK", 1.0),
+                    ("carrier", "YV", 0.0),
+                ):
+                    part, of = int(share * answers), max(int(share * asked), asked // 900)
+                    sums.append(
+                        ("flights", day, "ro-1", arm, dimension, cohort, category, of, part,
+                         float(part), float(part), rating * part, part)
+                    )  # fmt: skip
     wh.append("monitoring.mon_feedback_daily", pd.DataFrame(sums, columns=SUMS))
     return wh
 
@@ -160,12 +168,21 @@ def test_themes_and_effects_are_told_without_numbers_of_few(loop: Loop, landed: 
     fell = next(effect for effect in effects if effect["category"] == "app_problem")
     assert (fell["state"], fell["verdict"]) == ("fell", "not expected")
     assert fell["high"] < -0.02 < 0
+    cohorts = found["experiments"][0]["cohorts"]
+    assert (cohorts["judged"], cohorts["left_out"]) == (1, 1), "nobody was asked in the other one"
+    assert [(e["cohort"], e["state"]) for e in cohorts["effects"] if e["category"] == "app_problem"] == [
+        ("JFK", "fell")
+    ]
+    shown = by_cohort(found["experiments"][0], 10)
+    assert isinstance(shown, Table) and shown.row_count == len(cohorts["effects"])
     assert found["simulated"]
     # With few people asked for, nobody is many.
     strict = loop.model_copy(update={"monitoring": loop.monitoring.model_copy(update={"min_group": 10**6})})
     hidden = summary_of(strict, facts, weigh_feedback(strict, facts), [started])
     assert {theme["is_hidden"] for theme in hidden["themes"]} == {True}
     assert {effect["value"] for effect in hidden["experiments"][0]["effects"]} == {None}
+    assert hidden["experiments"][0]["cohorts"]["effects"] == []
+    assert "not judged" in str(by_cohort(hidden["experiments"][0], 10))
     assert (hidden["people"], hidden["campaigns"]["judged"], hidden["campaigns"]["lost"]) == (
         None,
         None,

@@ -347,6 +347,46 @@ def feedback_themes() -> dict[str, Any]:
                     effect("late_alert", 240, -0.01, "fell"),
                     effect("wrong_airport", 4, 0.04321, "rose"),
                 ],
+                "cohorts": {
+                    "judged": 4,
+                    "left_out": 12,
+                    "days": 21,
+                    "days_needed": 7,
+                    "error": 0.0018,
+                    "effects": [
+                        {
+                            "dimension": "origin",
+                            "cohort": "EWR",
+                            **effect("late_alert", 0, -0.02, "fell"),
+                            "n_answers": None,
+                        },
+                        {
+                            "dimension": "origin",
+                            "cohort": EVIL,
+                            **effect("price", 0, 0.03, "rose"),
+                            "n_answers": None,
+                        },
+                        {
+                            "dimension": "origin",
+                            "cohort": "LGA",
+                            **effect("price", 0, 0.0, "not enough evidence"),
+                            "n_answers": None,
+                        },
+                        {
+                            "dimension": "carrier",
+                            "cohort": "YV",
+                            "category": "price",
+                            "expected": "none",
+                            "state": "fewer than k",
+                            "verdict": "not shown",
+                            "value": None,
+                            "low": None,
+                            "high": None,
+                            "days": 21,
+                            "n_answers": None,
+                        },
+                    ],
+                },
             }
         ],
         "campaigns": {

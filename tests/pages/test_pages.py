@@ -113,6 +113,11 @@ def test_groups_below_k_show_no_number(loop: Loop, full: Settings) -> None:
     themes = html_of(full, loop, "themes")
     assert "1.23" not in themes and "0.0432" not in themes
     assert themes.count("fewer than 10") == 3
+    # By cohort only what has a direction is named; a count could be had by subtraction, so there is none.
+    assert "For whom? rollout ro-2" in themes and "origin EWR" in themes and "carrier YV" not in themes
+    assert (
+        "4 cohorts judged, 12 left out" in themes and "3 effects have 10 answers or more, 2 of them" in themes
+    )
     row = re.search(r"carrier=HA</td>\s*<td[^>]*>(.*?)</tr>", quality, flags=re.S)
     assert row is not None and not re.search(r"\d\.\d", row[1]), row
     assert "0.7123" not in row[1], "what is hidden has no AUC either"

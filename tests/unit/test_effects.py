@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ratchet.feedback.effects import difference, judge_effects, sequence
+from ratchet.feedback.effects import COHORT_DAYS, ERROR, difference, judge_cohorts, judge_effects, sequence
 from ratchet.feedback.enrich import make_enricher
 from ratchet.loop import load_loop
 from ratchet.loop_feedback import Taxonomy
@@ -35,6 +35,7 @@ def planted(rates: dict[str, tuple[float, float]], asked: int = 300, seed: int =
                 "departure_date": START + timedelta(days=day),
                 "arm": arm,
                 "cohort_dimension": "all",
+                "cohort_value": "all",
             }
             rows.append(
                 base | {"answer_category": "all", "n_asked": asked, "n_answers": asked, "sum_weight": asked}
@@ -128,6 +129,55 @@ def test_the_interval_holds_the_truth_on_every_day(effect: float) -> None:
     # It is an interval, and no excuse: it ends, and knows a large effect.
     assert np.isfinite([low, high]).all()
     assert (high < 0) == (effect < 1)
+
+
+def by_cohort(fall: dict[str, float], asked: int = 300, days: int = DAYS) -> pd.DataFrame:
+    """Sums of cohorts in which the complaint of false reassurance falls to `fall` of what it was."""
+    parts = []
+    for at, (name, share) in enumerate(fall.items()):
+        rates = {"false_reassurance": (0.06, 0.06 * share), "price": (0.03, 0.03)}
+        one = planted(rates, asked, seed=at + 1).assign(cohort_dimension="origin", cohort_value=name)
+        parts.append(one[pd.to_datetime(one["departure_date"]).dt.date < START + timedelta(days=days)])
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_an_effect_is_told_of_the_cohort_that_has_it_and_of_no_other() -> None:
+    sums = by_cohort({"EWR": 0.2, "JFK": 1.0, "LGA": 1.0})
+    found = judge_cohorts(taxonomy(), sums, date(2014, 1, 1), 10)
+    assert (found.judged, found.left_out, found.days) == (3, 0, DAYS)
+    told = {(e.cohort, e.effect.category): e.effect.state for e in found.effects}
+    assert told["EWR", "false_reassurance"] == "fell"
+    assert {told[c, "false_reassurance"] for c in ("JFK", "LGA")} == {"not enough evidence"}
+    assert {told[c, "late_alert"] for c in ("EWR", "JFK", "LGA")} == {"fewer than k"}
+    assert len(found.effects) == 3 * len(taxonomy().categories)
+    # As many intervals as are read together share the error, and each is wider than one that is read alone.
+    assert found.error == pytest.approx(ERROR / len(found.effects))
+    alone = judge_effects(
+        taxonomy(), sums[sums["cohort_value"] == "EWR"].assign(cohort_dimension="all"), date(2014, 1, 1), 10
+    )
+    wide, narrow = (
+        next(e for e in effects if e.category == "false_reassurance")
+        for effects in ([one.effect for one in found.effects if one.cohort == "EWR"], alone)
+    )
+    assert narrow.value == wide.value and wide.low is not None and narrow.low is not None
+    assert wide.low < narrow.low and (wide.high or 0) > (narrow.high or 0)
+
+
+def test_cohorts_are_those_of_the_first_days_and_nothing_is_said_before() -> None:
+    sums = by_cohort({"EWR": 0.2, "JFK": 1.0})
+    early = judge_cohorts(taxonomy(), sums, START + timedelta(days=COHORT_DAYS - 2), 10)
+    assert (early.judged, early.effects, early.days) == (0, (), COHORT_DAYS - 1)
+    assert judge_cohorts(taxonomy(), sums.iloc[:0], date(2014, 1, 1), 10).effects == ()
+    # One that appears later, and one of whom too few were asked, change nothing that was said of the others.
+    later = by_cohort({"LGA": 0.2})
+    later = later[pd.to_datetime(later["departure_date"]).dt.date >= START + timedelta(days=COHORT_DAYS)]
+    small = planted({"price": (0.5, 0.5)}, asked=1).assign(cohort_dimension="carrier", cohort_value="YV")
+    more = judge_cohorts(taxonomy(), pd.concat([sums, later, small]), date(2014, 1, 1), 10)
+    assert (more.judged, more.left_out) == (2, 2)
+    assert more.effects == judge_cohorts(taxonomy(), sums, date(2014, 1, 1), 10).effects
+    assert {one.to_json()["n_answers"] for one in more.effects} == {None}
+    none = judge_cohorts(taxonomy(), sums, date(2014, 1, 1), 10**6)
+    assert (none.judged, none.left_out, none.effects) == (0, 2, ())
 
 
 def test_what_is_expected_of_a_category_makes_no_new_enrichment_version() -> None:

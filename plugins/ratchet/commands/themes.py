@@ -23,6 +23,7 @@ def themes(
             help="YYYY-MM-DD: as it was known then (UTC), read from the warehouse. Else as last published."
         ),
     ] = "",
+    cohorts: Annotated[bool, typer.Option("--cohorts", help="Whether it fell, also by cohort.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
     """What people complain of, ranked; whether it fell where the new model served; what counts less and why."""
@@ -47,6 +48,8 @@ def themes(
     console.print(_ranked(found))
     for experiment in found["experiments"]:
         console.print(_effects(experiment, found["suppressed_below_k"]))
+        if cohorts:
+            console.print(by_cohort(experiment, found["suppressed_below_k"]), markup=False, highlight=False)
     console.print(campaigns_told(found), markup=False, highlight=False)
 
 
@@ -95,6 +98,33 @@ def _effects(experiment: Mapping[str, Any], k: int) -> Table:
         shown.add_row(
             one["category"], str(one["days"]), value, _number(one["low"], "+.3%", ""),
             _number(one["high"], "+.3%", ""), one["state"], f"{one['expected']}: {one['verdict']}",
+        )  # fmt: skip
+    return shown
+
+
+def by_cohort(experiment: Mapping[str, Any], k: int) -> Table | str:
+    """The effects of an experiment by cohort, those with a direction first; or why there are none."""
+    found = experiment.get("cohorts")
+    if found is None:
+        return "by cohort: not measured yet"
+    if not found["judged"]:
+        return (
+            f"by cohort: not judged, {found['days']} of {found['days_needed']} days are closed, or fewer than {k} "
+            "people of each cohort were asked"
+        )
+    shown = Table(
+        title=f"by cohort: {found['judged']} judged, {found['left_out']} left out (few asked, or later); "
+        f"all intervals hold together, each at {found['error']:.5f}",
+        title_justify="left",
+    )
+    for column in ("cohort", "category", "complaints a person asked", "low", "high", "", "expected"):
+        shown.add_column(column)
+    for one in sorted(found["effects"], key=lambda one: one["state"] not in ("fell", "rose")):
+        is_few = one["state"] == "fewer than k"
+        shown.add_row(
+            f"{one['dimension']} {one['cohort']}", one["category"],
+            f"fewer than {k}" if is_few else _number(one["value"], "+.3%"), _number(one["low"], "+.3%", ""),
+            _number(one["high"], "+.3%", ""), "" if is_few else one["state"], f"{one['expected']}: {one['verdict']}",
         )  # fmt: skip
     return shown
 

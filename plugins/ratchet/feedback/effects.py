@@ -2,7 +2,7 @@
 
 The sums are of days and arms (`monitoring.mon_feedback_daily`). Units of one day share their weather, so a day is one
 observation: the difference of the two arms' complaint rates, which leaves out whatever happened to both. Intervals
-may be read on every day.
+may be read on every day. The same is judged by cohort.
 """
 
 from __future__ import annotations
@@ -25,14 +25,18 @@ Array = NDArray[np.float64]
 Expected = Literal["down", "none"]
 State = Literal["fell", "rose", "not enough evidence", "fewer than k"]
 
-#: Of all categories together: one interval of them is wrong on some day with this probability at most.
+#: Of all categories together, and once more of all categories of all cohorts: one interval of them is wrong on some day
+#: with this probability at most.
 ERROR = 0.05
+#: The first days of an experiment say which cohorts are judged: those of whom k people or more were asked in each arm.
+COHORT_DAYS = 7
 TREATED, CONTROL = "challenger", "control"
 _GRID, _ROUNDS, _ROOM = 201, 3, 4.0  # points, refinements, and how far beyond the days' own range is searched
 COLUMNS = (
     "departure_date",
     "arm",
     "cohort_dimension",
+    "cohort_value",
     "answer_category",
     "n_asked",
     "n_answers",
@@ -139,6 +143,45 @@ def _refuted(gaps: Array, weights: Array, points: Array, side: float, error: flo
     return np.asarray(mean_bets(harms).max(axis=-1) >= math.log(2 / error))
 
 
+@dataclass(frozen=True)
+class CohortEffect:
+    """What became of one category in one cohort; no count, because a small one could be had by subtraction."""
+
+    dimension: str
+    cohort: str
+    effect: Effect
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types for a summary."""
+        return {
+            "dimension": self.dimension,
+            "cohort": self.cohort,
+            **self.effect.to_json(),
+            "n_answers": None,
+        }
+
+
+@dataclass(frozen=True)
+class CohortEffects:
+    """`judged` cohorts, and those `left_out`, which were smaller or came later; `days` that are closed.
+
+    Before `COHORT_DAYS` of them nothing is judged. `error` is that of one interval.
+    """
+
+    judged: int
+    left_out: int
+    days: int
+    error: float | None
+    effects: tuple[CohortEffect, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types for a summary."""
+        return {
+            "judged": self.judged, "left_out": self.left_out, "days": self.days, "days_needed": COHORT_DAYS,
+            "error": self.error, "effects": [one.to_json() for one in self.effects],
+        }  # fmt: skip
+
+
 def judge_effects(taxonomy: Taxonomy, sums: pd.DataFrame, closed: date, k: int) -> list[Effect]:
     """One effect a category, in the taxonomy's order, of one experiment's `sums` (rows with `COLUMNS`).
 
@@ -148,20 +191,68 @@ def judge_effects(taxonomy: Taxonomy, sums: pd.DataFrame, closed: date, k: int) 
     Raises:
         KeyError: a column is missing.
     """
+    rows = _closed(sums, closed)
+    return _judged(taxonomy, rows[rows["cohort_dimension"] == "all"], ERROR / len(taxonomy.categories), k)
+
+
+def judge_cohorts(taxonomy: Taxonomy, sums: pd.DataFrame, closed: date, k: int) -> CohortEffects:
+    """The same by cohort, of the rows of `sums` whose dimension is not `all`, cohorts in order.
+
+    The error is divided by categories times cohorts. Bonferroni, and not Benjamini and Hochberg: each interval is read
+    alone, on any day, and cohorts share days, planes and people. It costs little, because a bet's limit grows with the
+    logarithm of their number. Which cohorts there are is settled by how many were asked in the experiment's first days,
+    never by what was answered, and stays: a cohort that appears later would change what was said before.
+
+    Raises:
+        KeyError: a column is missing.
+    """
+    rows = _closed(sums, closed)
+    rows = rows[rows["cohort_dimension"] != "all"]
+    whole = rows[(rows["answer_category"] == "all") & (rows["n_asked"] > 0)]
+    both = sorted(
+        set.intersection(*(set(whole.loc[whole["arm"] == arm, "day"]) for arm in (TREATED, CONTROL)))
+    )
+    if len(both) < COHORT_DAYS:
+        return CohortEffects(0, 0, len(both), None, ())
+    first = whole[whole["day"] <= both[COHORT_DAYS - 1]]
+    key = ["cohort_dimension", "cohort_value"]
+    asked = first.pivot_table(index=key, columns="arm", values="n_asked", aggfunc="sum", fill_value=0)
+    large = sorted(asked.index[asked.min(axis=1) >= k])
+    every = set(zip(whole["cohort_dimension"], whole["cohort_value"], strict=True))
+    if not large:
+        return CohortEffects(0, len(every), len(both), None, ())
+    error = ERROR / (len(taxonomy.categories) * len(large))
+    found = []
+    for dimension, cohort in large:
+        own = rows[(rows["cohort_dimension"] == dimension) & (rows["cohort_value"] == cohort)]
+        found += [
+            CohortEffect(str(dimension), str(cohort), effect) for effect in _judged(taxonomy, own, error, k)
+        ]
+    return CohortEffects(len(large), len(every - set(large)), len(both), error, tuple(found))
+
+
+def _closed(sums: pd.DataFrame, closed: date) -> pd.DataFrame:
     rows = sums[list(COLUMNS)]
-    rows = rows[(rows["cohort_dimension"] == "all") & rows["arm"].isin([TREATED, CONTROL])]
+    rows = rows[rows["arm"].isin([TREATED, CONTROL])]
     when = list(pd.to_datetime(rows["departure_date"]).dt.date)
-    rows = rows.assign(day=when)[np.array([day <= closed for day in when], dtype=bool)]
+    return rows.assign(day=when)[np.array([day <= closed for day in when], dtype=bool)]
+
+
+def _judged(taxonomy: Taxonomy, rows: pd.DataFrame, error: float, k: int) -> list[Effect]:
+    """One effect a category from the closed rows of one cohort, each interval with `error`."""
     whole = rows[rows["answer_category"] == "all"]
     days = sorted(set(whole["day"]))
     asked = {arm: _by_day(whole[whole["arm"] == arm], "n_asked", days) for arm in (TREATED, CONTROL)}
-    error = ERROR / len(taxonomy.categories)
     found = []
     for name, category in taxonomy.categories.items():
         own = rows[rows["answer_category"] == name]
-        counts = {arm: _by_day(own[own["arm"] == arm], "sum_weight", days) for arm in (TREATED, CONTROL)}
         answers = int(own["n_answers"].sum())
-        told = difference(counts[TREATED], asked[TREATED], counts[CONTROL], asked[CONTROL], error)
+        counts = {arm: _by_day(own[own["arm"] == arm], "sum_weight", days) for arm in (TREATED, CONTROL)}
+        told = (
+            difference(counts[TREATED], asked[TREATED], counts[CONTROL], asked[CONTROL], error)
+            if answers >= k
+            else Interval(None, None, None, int(((asked[TREATED] > 0) & (asked[CONTROL] > 0)).sum()))
+        )
         found.append(_effect(name, category.expected, told, answers, k))
     return found
 

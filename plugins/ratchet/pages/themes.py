@@ -38,7 +38,14 @@ def themes(source: Source, links: Links) -> Page:
     is_simulated = bool(found.get("simulated"))
     panels = [
         _ranked(found, k, is_simulated),
-        *(_effects(one, k, is_simulated) for one in found.get("experiments") or []),
+        *(
+            panel
+            for one in found.get("experiments") or []
+            for panel in (
+                _effects(one, k, is_simulated),
+                *_by_cohort(one, k, int(found.get("suppressed_below_k") or 0), is_simulated),
+            )
+        ),
         _campaigns(found.get("campaigns") or {}, k, is_simulated),
     ]
     who = " The travellers are simulated: these are not opinions of people." if is_simulated else ""
@@ -150,6 +157,46 @@ def _effects(experiment: Mapping[str, Any], k: int, is_simulated: bool) -> Panel
         notes=() if is_drawn else ("Too few closed days for an interval.",),
         is_simulated=is_simulated,
     )
+
+
+def _by_cohort(experiment: Mapping[str, Any], k: int, hidden_below: int, is_simulated: bool) -> list[Panel]:
+    """For whom it fell or rose; nothing where the summary was made before cohorts were judged."""
+    found = experiment.get("cohorts")
+    if not isinstance(found, Mapping):
+        return []
+    title = f"For whom? {experiment.get('kind')} {experiment.get('experiment_id')}"
+    if not found.get("judged"):
+        days = f"{told(found.get('days'))} of {told(found.get('days_needed'))} days"
+        note = f"No cohort is judged yet: {days} are closed, or fewer than {k} people of each were asked."
+        return [Panel(title, notes=(note,), is_simulated=is_simulated)]
+    if hidden_below < k:
+        note = f"Measured for groups of {hidden_below} or more: shown once it is measured for groups of {k}."
+        return [Panel(title, notes=(note,), is_simulated=is_simulated)]
+    shown = [one for one in found.get("effects") or [] if one.get("state") != "fewer than k"]
+    changed = [one for one in shown if one.get("state") in _TONES]
+    body, rows = [], []
+    for one in changed:
+        name, state = f"{one.get('dimension')} {one.get('cohort')}", str(one.get("state"))
+        tone = "bad" if one.get("verdict") == "against what was expected" else _TONES[state]
+        expected = f"{told(one.get('expected'))}: {told(one.get('verdict'))}"
+        body.append((name, told(one.get("category")), limits(one), Cell(state, tone), expected))  # type: ignore[arg-type]
+        rows.append(
+            (f"{name}, {one.get('category')}", one.get("value"), one.get("low"), one.get("high"), tone, state)
+        )
+    notes = [
+        f"{told(found.get('judged'))} cohorts judged, {told(found.get('left_out'))} left out: too few people were "
+        f"asked, or they came later. {len(shown)} effects have {k} answers or more, {len(changed)} of them a direction."
+    ]
+    note = "Complaints a person asked, new model minus old; the intervals hold on all days, for all of them together."
+    return [
+        Panel(
+            title,
+            plots=(plots.forest("Change of complaints by cohort", rows, note=note),) if rows else (),
+            tables=(table(("cohort", "category", "difference", "state", "expected"), body),) if body else (),
+            notes=tuple(notes),
+            is_simulated=is_simulated,
+        )
+    ]
 
 
 def _campaigns(found: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
