@@ -21,6 +21,12 @@ def last_mature_day(loop: Loop, as_of: datetime) -> date:
     return last_complete_day(loop, as_of - timedelta(hours=loop.label.maturity_hours))
 
 
+def last_answered_day(loop: Loop, as_of: datetime) -> date:
+    """The last departure date, local, about whose units no answer counts any more that comes after `as_of` (UTC)."""
+    waits = max((rail.maturity_hours for rail in loop.guardrails if rail.metric == "rating"), default=168)
+    return last_complete_day(loop, as_of - timedelta(hours=waits))
+
+
 def end_of_day(loop: Loop, day: date) -> datetime:
     """The moment (UTC) at which `day` ends in the loop's time zone."""
     midnight = datetime.combine(day + timedelta(days=1), datetime.min.time(), tzinfo=ZoneInfo(loop.timezone))

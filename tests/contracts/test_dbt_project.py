@@ -141,6 +141,7 @@ def test_each_incremental_model_has_its_grain_tested() -> None:
         "mon_labelled_sample",
         "mon_feed_age_daily",
         "mon_feedback_daily",
+        "mon_weights_daily",
         "exp_exposure_daily",
         "int_feeds_landed",
         "int_departures_reached",

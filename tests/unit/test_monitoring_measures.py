@@ -241,7 +241,7 @@ def test_complaints_of_one_category_that_triple_are_told_and_few_are_not_shown()
         (d, "ticket", "late_alert", int(rng.poisson(30)) * (3 if i >= 38 else 1))
         for i, d in enumerate(days(40))
     ] + [(days(40)[0], "ticket", "rare", 2)]
-    answers = pd.DataFrame(rows, columns=["departure_date", "channel", "answer_category", "n_answers"])
+    answers = pd.DataFrame(rows, columns=["departure_date", "channel", "answer_category", "counts"])
     categories, found = judge_users(Levels(), told, answers, days(40)[-3:], 10)
     states = {item["name"]: item["state"] for item in found}
     assert states["complaints:late_alert"] == "alert"
@@ -259,7 +259,7 @@ def said(shares: list[float], total: int = 200, seed: int = 12) -> pd.DataFrame:
             (day, "ticket", "false_reassurance", own), (day, "ticket", "price", total - own),
             (day, "rating", "none", 5_000),
         ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["departure_date", "channel", "answer_category", "n_answers"])
+    return pd.DataFrame(rows, columns=["departure_date", "channel", "answer_category", "counts"])
 
 
 def limit_of(shares: list[float], k: int = 10, total: int = 200) -> Condition:

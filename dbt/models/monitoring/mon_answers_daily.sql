@@ -7,7 +7,7 @@ feedback as (
 answered as (
     select
         feedback.*,
-        coalesce(feedback.category, 'none') as answer_category
+        {{ answer_category('feedback') }} as answer_category
     from feedback
     where
         {{ in_build_scope('feedback') }}

@@ -59,9 +59,7 @@ answers as not materialized (
         feedback.rating,
         feedback.is_simulated,
         coalesce(ranked_weights.weight, 1) as weight,
-        coalesce(
-            case when feedback.understood_as <> 'unsure' then feedback.understood_as end, feedback.category, 'none'
-        ) as answer_category
+        {{ answer_category('feedback') }} as answer_category
     from served
     inner join feedback
         on

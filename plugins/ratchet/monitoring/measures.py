@@ -21,6 +21,7 @@ from ratchet.monitoring.detectors import detect
 from ratchet.monitoring.feature_conditions import conditions_of, summary_of, with_causes
 from ratchet.monitoring.health import ERROR, MIN_DAYS, Health, last_mature_day
 from ratchet.monitoring.inputs import judge_inputs, table_of
+from ratchet.monitoring.opinions import CHANGES, counted, judge_opinions
 from ratchet.monitoring.outputs import judge_outputs
 from ratchet.monitoring.quality import (
     METRICS,
@@ -60,6 +61,7 @@ class Facts:
     sample: pd.DataFrame
     staleness: pd.DataFrame
     cohort_scores: pd.DataFrame | None = None
+    weight_changes: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CHANGES)))
     ages: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(stale.COLUMNS)))
     runs: Sequence[Mapping[str, Any]] = ()
     versions: frozenset[int] = frozenset()
@@ -323,36 +325,21 @@ def _quality_conditions(
 
 
 def _users(loop: Loop, facts: Facts, as_of: datetime) -> tuple[dict[str, Any], list[Condition]]:
-    levels, k = loop.monitoring.measures.levels, loop.monitoring.min_group
-    waits = max((rail.maturity_hours for rail in loop.guardrails if rail.metric == "rating"), default=168)
-    closed = as_of.date() - timedelta(hours=waits) - timedelta(days=1)
-    days = [day for day in users.user_days(facts.cohorts) if date.fromisoformat(day["date"]) < as_of.date()]
-    known = [date.fromisoformat(day["date"]) for day in days if date.fromisoformat(day["date"]) <= closed]
-    judged = known[-levels.k_of_n_days[1] :]
-    complete = [day for day in days if date.fromisoformat(day["date"]) <= closed]
-    categories, found = users.judge_users(levels, complete, facts.answers, judged, k)
-    found += users.judge_limits(loop.triggers.event.feedback_limits, facts.answers, known, k, levels.error)
-    answered = [date.fromisoformat(day["date"]) for day in complete if day["n_answers"] or day["n_tickets"]]
-    silent = bool(known) and known[0] < closed - timedelta(days=MIN_DAYS) and (
-        not answered or answered[-1] < closed - timedelta(days=STALE_DAYS)
-    )  # fmt: skip
-    told_of = f"last answers about departures of {answered[-1]}" if answered else "nobody has answered yet"
-    found = [
-        condition("not-measured:users", "users", "unknown" if silent else "ok", told_of),
-        *(item for item in found if item["state"] != "unknown"),
-    ]
+    k = loop.monitoring.min_group
+    said = judge_opinions(loop, facts.cohorts, counted(facts.answers, facts.weight_changes, as_of), as_of)
     margin = min((rail.margin for rail in loop.guardrails if rail.metric == "rating"), default=0.25)
     simulated = int(facts.answers["n_simulated"].sum()) if len(facts.answers) else 0
+    last = said.known[-28:]
     return {
         "simulated": simulated > 0,
         "n_simulated": simulated,
-        "complete_until": judged[-1].isoformat() if judged else None,
-        "days": days[-SHOWN_DAYS:],
-        "by_category": categories,
-        "by_cohort": users.perceived(facts.cohorts, known[-28:], k, margin, ERROR) if known else [],
-        "satisfaction": satisfaction.weighted_ratings(facts.cohorts, known[-28:], k, ERROR) if known else [],
+        "complete_until": said.judged[-1].isoformat() if said.judged else None,
+        "days": said.days[-SHOWN_DAYS:],
+        "by_category": said.categories,
+        "by_cohort": users.perceived(facts.cohorts, last, k, margin, ERROR) if last else [],
+        "satisfaction": satisfaction.weighted_ratings(facts.cohorts, last, k, ERROR) if last else [],
         "suppressed_below_k": k,
-    }, found
+    }, list(said.conditions)
 
 
 def _operations(loop: Loop, facts: Facts, as_of: datetime) -> tuple[dict[str, Any], list[Condition]]:

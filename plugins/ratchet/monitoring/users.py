@@ -17,6 +17,9 @@ from ratchet.monitoring.conditions import Condition, condition, of_level
 from ratchet.monitoring.quality import by_day, told
 from ratchet.monitoring.wobble import State, judge_level
 
+#: How the condition of a category's limit begins.
+LIMIT = "feedback-limit:"
+
 
 def user_days(cohorts: pd.DataFrame) -> list[dict[str, Any]]:
     """One record a departure day, of served units; rates are None where nobody was asked."""
@@ -41,7 +44,11 @@ def user_days(cohorts: pd.DataFrame) -> list[dict[str, Any]]:
 def judge_users(
     terms: Levels, days: Sequence[Mapping[str, Any]], answers: pd.DataFrame, judged: Sequence[date], k: int
 ) -> tuple[list[dict[str, Any]], list[Condition]]:
-    """Complaints by category with their trend, and the conditions; a day of fewer than `k` answers says nothing."""
+    """Complaints by category with their trend, and the conditions; a day of fewer than `k` answers says nothing.
+
+    Args:
+        answers: what `opinions.counted` returns.
+    """
     keys = ("rating_mean", "response_rate", "complaint_rate")
     series: dict[str, dict[date, float]] = {key: {} for key in keys}
     asked = {}
@@ -78,7 +85,7 @@ def judge_users(
     dates = pd.to_datetime(tickets["departure_date"]).dt.date
     total = sum(asked.values())
     for category, rows in tickets.assign(day=dates).groupby("answer_category", sort=True):
-        counts = rows.groupby("day")["n_answers"].sum().astype(float).to_dict()
+        counts = rows.groupby("day")["counts"].sum().to_dict()
         rate = {at: counts.get(at, 0.0) / n for at, n in asked.items() if n >= k}
         usual = sum(rate.values()) / len(rate) if rate else 0.0
         mean_asked = total / len(asked) if asked else 1.0
@@ -90,7 +97,7 @@ def judge_users(
             side="above",
             noise=math.sqrt(max(usual, 1e-9) / max(mean_asked, 1.0)),
         )
-        n = int(sum(counts.values()))
+        n = int(sum(counts.values()))  # rounded down: what counts less than k is not shown
         categories.append(
             {
                 "category": str(category),
@@ -110,19 +117,22 @@ def judge_limits(
     """`feedback-limit:<category>` of each limit: the category's share of the answers that say what they are about.
 
     It alerts when the share is above the limit on k of the last n of the `known` days, and over all of these days
-    beyond chance, days being the clusters. A day of fewer than `k` such answers is not above anything.
+    beyond chance, days being the clusters. A day on which fewer than `k` such answers count is not above anything.
+
+    Args:
+        answers: what `opinions.counted` returns.
     """
     if not limits:
         return []
     said = answers[answers["answer_category"] != "none"]
     dates = pd.to_datetime(said["departure_date"]).dt.date
     counts = said.assign(day=dates)
-    total = counts.groupby("day")["n_answers"].sum().astype(float)
+    total = counts.groupby("day")["counts"].sum()
     found = []
     for category, limit in sorted(limits.items()):
         least, span = limit.k_of_n_days
         days = [day for day in known[-span:] if total.get(day, 0.0) >= k]
-        own = counts[counts["answer_category"] == category].groupby("day")["n_answers"].sum().astype(float)
+        own = counts[counts["answer_category"] == category].groupby("day")["counts"].sum()
         above = own.reindex(days, fill_value=0.0).to_numpy()
         below = total.reindex(days).to_numpy()
         share = ratio_estimate(above, below)
@@ -130,7 +140,7 @@ def judge_limits(
         if len(days) < least or not share.is_usable:
             found.append(
                 condition(
-                    f"feedback-limit:{category}", "users", "unknown",
+                    f"{LIMIT}{category}", "users", "unknown",
                     f"{len(days)} of the last {span} days have {k} answers that say what they are about",
                     limit=limit.share,
                 )
@@ -140,8 +150,8 @@ def judge_limits(
         state: State = "alert" if over >= least and low > limit.share else "warn" if over >= least else "ok"
         found.append(
             condition(
-                f"feedback-limit:{category}", "users", state,
-                f"{share.value:.1%} of {int(below.sum())} answers, at least {low:.1%}; above {limit.share:.0%} on "
+                f"{LIMIT}{category}", "users", state,
+                f"{share.value:.1%} of {below.sum():.0f} answers, at least {low:.1%}; above {limit.share:.0%} on "
                 f"{over} of {len(days)} days",
                 value=share.value, limit=limit.share, low=low, high=high,
             )

@@ -2,7 +2,9 @@
 
 Two clocks: on each day only departures count whose label windows were closed by then, as in the live record; their sums
 hold what was received in that window, so that they are the same today. The model is the one that served on that day,
-held to its own evaluation. Drift is the last record's, at most a week old: profiles of former models are gone.
+held to its own evaluation. Drift is the last record's, at most a week old: profiles of former models are gone. What
+users said is judged from its day sums, as live: answers count by the weights that were known on the day, and are about
+what they are understood as today.
 """
 
 from __future__ import annotations
@@ -27,13 +29,17 @@ from ratchet.ledger.trainings import cost_of
 from ratchet.loop import Loop
 from ratchet.loop_triggers import Triggers
 from ratchet.monitoring.health import Health, ReferenceQuality, assess_health, last_mature_day
+from ratchet.monitoring.opinions import counted, judge_opinions
+from ratchet.monitoring.users import LIMIT
 from ratchet.published import read
 from ratchet.settings import Settings
+from ratchet.stages.measures import SUMS_BACK, require_models
 from ratchet.stages.monitor import HISTORY, reference_of
 from ratchet.stages.records import ledger_of
 from ratchet.stages.triggering import frozen
 from ratchet.triggers.backtest import Assumed, Backtest, Day, backtest
 from ratchet.warehouse.connect import open_warehouse
+from ratchet.warehouse.protocol import Warehouse
 
 #: A drift that was measured longer ago says nothing of today.
 DRIFT_HOLDS = timedelta(days=7)
@@ -45,6 +51,15 @@ class NothingToReplay(RuntimeError):
 
 
 @dataclass(frozen=True)
+class Said:
+    """Rows of mon_cohorts_daily (served, the cohort all), mon_answers_daily and mon_weights_daily."""
+
+    cohorts: pd.DataFrame
+    answers: pd.DataFrame
+    changes: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class History:
     """What the ledger and the day sums say of a range; every policy is replayed on the same."""
 
@@ -53,6 +68,7 @@ class History:
     calibration: pd.DataFrame
     labels: tuple[tuple[str, int], ...]
     as_ofs: tuple[datetime, ...]
+    said: Said
 
 
 def history_of(settings: Settings, loop: Loop, first: date, last: date) -> History:
@@ -75,11 +91,29 @@ def history_of(settings: Settings, loop: Loop, first: date, last: date) -> Histo
             )
             for name in ("mon_quality_daily", "mon_calibration_daily")
         }
+        said = _said(warehouse, loop, first - SUMS_BACK, last)
     maturity = (read(settings, loop.loop, "label_maturity") or {"days": []})["days"]
     start = max(first, began.date() + timedelta(days=1))
     days = [datetime.combine(start + timedelta(days=n), clock.min) for n in range((last - start).days + 1)]
     labels = tuple((str(day["departure_date"]), int(day["n_in_window"])) for day in maturity)
-    return History(entries, frames["mon_quality_daily"], frames["mon_calibration_daily"], labels, tuple(days))
+    return History(
+        entries, frames["mon_quality_daily"], frames["mon_calibration_daily"], labels, tuple(days), said
+    )
+
+
+def _said(warehouse: Warehouse, loop: Loop, first: date, last: date) -> Said:
+    require_models(warehouse)
+    within = "loop = ? and departure_date between ? and ?"
+    wanted = {
+        "mon_cohorts_daily": "and is_served and cohort_dimension = 'all'", "mon_answers_daily": "",
+        "mon_weights_daily": "",
+    }  # fmt: skip
+    frames = [
+        # Names of our own models; the values are bound.
+        warehouse.frame(f"select * from monitoring.{name} where {within} {more}", (loop.loop, first, last))  # noqa: S608
+        for name, more in wanted.items()
+    ]
+    return Said(*(f.assign(departure_date=pd.to_datetime(f["departure_date"])) for f in frames))
 
 
 def replayed(
@@ -116,7 +150,8 @@ def _day(
 ) -> Day | None:
     recorded = by_day.get(as_of.isoformat())
     last = next((e for e in reversed(known) if e.kind == "health"), None)
-    if recorded is not None and _same_windows(loop, known, recorded):
+    terms = None if recorded is None else _terms_of(known, recorded)
+    if recorded is not None and terms is not None and _same_windows(loop, terms):
         health = Health.from_json(recorded.payload)
         record: dict[str, Any] = recorded.payload
         has_drift, is_recorded = True, True
@@ -131,15 +166,41 @@ def _day(
             health = replace(health, drift=Health.from_json(last.payload).drift)
         record = health.to_json()
     alerts = {s.name: s.evidence for s in signals_of(loop, record) if s.state == "alert"}
+    if not is_recorded or terms is None:
+        alerts |= _users_alerts(loop, history.said, as_of)
+    elif (
+        terms["event"].get("feedback_limits", {})
+        != loop.triggers.event.model_dump(mode="json")["feedback_limits"]
+    ):
+        # The record judged other limits, or none.
+        alerts = {name: told for name, told in alerts.items() if not name.startswith(LIMIT)}
+        now = _users_alerts(loop, history.said, as_of)
+        alerts |= {name: told for name, told in now.items() if name.startswith(LIMIT)}
     return Day(as_of, health, alerts, is_recorded, has_drift, frozen(loop, as_of))
 
 
-def _same_windows(loop: Loop, known: Sequence[Entry], record: Entry) -> bool:
-    """Whether the record was made over the windows of this policy."""
+def _users_alerts(loop: Loop, said: Said, as_of: datetime) -> dict[str, str]:
+    """What users' answers alert at `as_of`, as a measurement of that day would say; nothing where no policy asks."""
+    triggers = loop.triggers
+    if not (triggers.event.asking or triggers.urgent.signals):
+        return {}
+    first, today = pd.Timestamp(as_of.date() - SUMS_BACK), pd.Timestamp(as_of.date())
+    cohorts, answers, changes = (
+        frame[(frame["departure_date"] >= first) & (frame["departure_date"] < today)]
+        for frame in (said.cohorts, said.answers, said.changes)
+    )
+    found = judge_opinions(loop, cohorts, counted(answers, changes, as_of), as_of)
+    return {item["name"]: item["evidence"] for item in found.conditions if item["state"] == "alert"}
+
+
+def _terms_of(known: Sequence[Entry], record: Entry) -> dict[str, Any] | None:
+    """The trigger policy that the record was judged by; None where nothing was decided on it."""
     told = next((e for e in known if e.kind == "trigger" and e.payload.get("health") == record.hash), None)
-    if told is None:
-        return False
-    terms = told.payload["terms"]["triggers"]
+    return None if told is None else dict(told.payload["terms"]["triggers"])
+
+
+def _same_windows(loop: Loop, terms: dict[str, Any]) -> bool:
+    """Whether the record was made over the windows of this policy."""
     mine = (loop.triggers.event.window_days, loop.triggers.urgent.window_days)
     return (terms["event"]["window_days"], terms["urgent"]["window_days"]) == mine
 

@@ -31,7 +31,7 @@ _SUMS = {
     "answers": "mon_answers_daily",
 }
 #: Models that warehouses of former versions don't have before their next build.
-_LATER = ("mon_cohort_scores_daily",)
+_LATER = ("mon_cohort_scores_daily", "mon_weights_daily")
 
 
 def read_facts(
@@ -50,13 +50,20 @@ def read_facts(
     name, today = loop.loop, as_of.date()
     terms = loop.monitoring.measures
     frames: dict[str, pd.DataFrame] = {}
-    _require(warehouse)
+    require_models(warehouse)
     for key, model in _SUMS.items():
         # Names of our own models; the values are bound.
         sql = (
             f"select * from monitoring.{model} where loop = ? and departure_date >= ? and departure_date < ?"  # noqa: S608
         )
         frames[key] = _in_order(warehouse.frame(sql, (name, today - SUMS_BACK, today)))
+    frames["weight_changes"] = _in_order(
+        warehouse.frame(
+            "select * from monitoring.mon_weights_daily where loop = ? and departure_date >= ? and departure_date < ? "
+            "and weighed_at <= ?",
+            (name, today - SUMS_BACK, today, as_of),
+        )
+    )
     mature = last_mature_day(loop, as_of)
     frames["cohort_scores"] = _in_order(
         warehouse.frame(
@@ -127,7 +134,7 @@ def read_facts(
     )
 
 
-def _require(warehouse: Warehouse) -> None:
+def require_models(warehouse: Warehouse) -> None:
     """Refuse a warehouse that was built before there was a model that is read here."""
     there = set(
         warehouse.frame(

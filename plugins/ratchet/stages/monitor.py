@@ -51,6 +51,12 @@ def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
     if as_of.isoformat() < newest:
         raise NotMeasured(f"health was measured as of {newest}: the past is not judged with today's champion")
     keep_profile(settings, loop, entries, state.champion_version, log)
+    with open_warehouse(settings, purpose=f"feedback of {loop.loop}", read_only=True) as warehouse:
+        said = read_feedback(warehouse, loop, as_of)
+    weighed = None if said is None else weigh_feedback(loop, said)
+    # Before the sums are read: what was found to be a campaign asks for nothing in the same measurement.
+    if said is not None and weighed is not None and (changed := keep_weights(settings, loop, said, weighed)):
+        log(f"the weights of {changed} answers changed")
     frames = {}
     since = as_of.date() - HISTORY
     with open_warehouse(settings, purpose=f"health of {loop.loop}", read_only=True) as warehouse:
@@ -61,7 +67,6 @@ def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
         bins = _in_order(warehouse.frame("select * from ops.feature_bins where loop = ?", (loop.loop,)))
         skew = (read(settings, loop.loop, "skew") or {}).get("state")
         facts = read_facts(settings, warehouse, loop, entries, as_of, skew)
-        said = read_feedback(warehouse, loop, as_of)
     if set(bins["model_version"]) != {state.champion_version}:
         raise NotMeasured(
             f"the feature bins are not of version {state.champion_version}, whose training profile is gone: restore "
@@ -78,11 +83,8 @@ def measure(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
         as_of,
     )
     measured, kept = measures_of(facts, loop, health)
-    weighed = None if said is None else weigh_feedback(loop, said)
-    if said is not None and weighed is not None:
+    if weighed is not None:
         kept["signals"] += conditions_of(weighed, loop.monitoring.min_group)
-        if changed := keep_weights(settings, loop, said, weighed):
-            log(f"the weights of {changed} answers changed")
     entry = ledger.append(
         loop=loop.loop,
         kind="health",
