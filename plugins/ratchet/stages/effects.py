@@ -18,6 +18,7 @@ from ratchet.feedback.poisoning import WEIGHTS_VERSION, Weighed, weigh
 from ratchet.feedback.themes import WINDOW, Done, themes
 from ratchet.ledger.chain import Entry
 from ratchet.loop import Loop
+from ratchet.loop_days import last_answered_day
 from ratchet.monitoring.conditions import Condition, condition
 from ratchet.published import publish
 from ratchet.settings import Settings
@@ -97,7 +98,7 @@ def _sums(wh: Warehouse, loop: Loop, as_of: datetime, which: str) -> pd.DataFram
         "sum(sum_rating_weighted) as sum_rating_weighted, sum(n_simulated) as n_simulated "
         "from monitoring.mon_feedback_daily where loop = ? and departure_date >= ? and departure_date <= ? "
         f"and {which} group by {key} order by {key}",
-        (loop.loop, as_of.date() - SUMS_BACK, closed_until(loop, as_of)),
+        (loop.loop, as_of.date() - SUMS_BACK, last_answered_day(loop, as_of)),
     )
     numbers = ["n_asked", "n_answers", "sum_weight", "sum_weight_rated", "sum_rating_weighted", "n_simulated"]
     return sums.astype(dict.fromkeys(numbers, "float64"))
@@ -111,12 +112,6 @@ def _is_there(wh: Warehouse) -> bool:
         "or (table_schema = 'ops' and table_name = 'feedback_weights')"
     )
     return len(set(found["table_name"])) == 3
-
-
-def closed_until(loop: Loop, as_of: datetime) -> date:
-    """The last departure day whose answers can come no more."""
-    waits = max((rail.maturity_hours for rail in loop.guardrails if rail.metric == "rating"), default=168)
-    return as_of.date() - timedelta(hours=waits) - timedelta(days=1)
 
 
 def weigh_feedback(loop: Loop, facts: FeedbackFacts) -> Weighed:
@@ -199,7 +194,7 @@ def summary_of(
     """The summary `feedback_themes`: themes, effects by experiment, campaigns; nothing of fewer than k people."""
     taxonomy, k = loop.feedback.taxonomy, loop.monitoring.min_group
     assert taxonomy is not None  # noqa: S101  (read_feedback says so)
-    closed = closed_until(loop, facts.as_of)
+    closed = last_answered_day(loop, facts.as_of)
     entries = [entry for entry in entries if entry.as_of <= facts.as_of.isoformat()]
     since = closed - 2 * WINDOW
     people, everybody = _people(facts.rows, weighed, closed - WINDOW)
