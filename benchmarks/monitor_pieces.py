@@ -30,16 +30,21 @@ from ratchet.warehouse.connect import open_warehouse
 FIRST = date(2013, 1, 1)
 DAYS = 100
 TABLE = "features.ftr_flights__pre_departure"
+#: What the warehouse may take, whatever the rows: memory is flat when the peak is not above it by the rows' share.
+WAREHOUSE_MEGABYTES = "500"
 _REPORT = Inputs(reference="training", k_of_n_days=(DAYS, DAYS))
 
 
 def _here(home: str) -> tuple[Settings, Loop]:
-    settings = load_settings({"RATCHET_HOME": str(Path(home) / "warehouse")})
+    settings = load_settings(
+        {"RATCHET_HOME": str(Path(home) / "warehouse"), "RATCHET_DUCKDB_MEMORY_MB": WAREHOUSE_MEGABYTES}
+    )
     return settings, load_loop(settings.loops_dir / "flights.yml")
 
 
-def prepare(home: str, rows: str) -> dict[str, float]:
-    """Twice `rows` rows of random features over two spans of days, the second shifted a little; Parquet for others."""
+def prepare(home: str, rows: str, sides: str = "both") -> dict[str, float]:
+    """`rows` rows of random features over each of two spans of days, the second shifted a little, and Parquet for
+    others; of a large one only the second."""
     from ratchet.stages.dbt_environment import run_dbt
 
     settings, loop = _here(home)
@@ -63,7 +68,7 @@ def prepare(home: str, rows: str) -> dict[str, float]:
     )
     with open_warehouse(settings, purpose="bench") as warehouse:
         warehouse.execute("select setseed(0.5)")
-        for side in (0, 1):
+        for side in (0, 1) if sides == "both" else (1,):
             first = FIRST + timedelta(days=side * DAYS)
             warehouse.execute(
                 f"insert into {TABLE} by name select 'flights' as loop, 'u{side}-' || i as unit_id, "
@@ -75,7 +80,7 @@ def prepare(home: str, rows: str) -> dict[str, float]:
             "insert into ops.partition_gates select distinct 'flights', 'features', 'ftr_flights__pre_departure', "
             f"departure_date, 'pass', 1, '', 'bench', timestamp '2014-01-01' from {TABLE}"
         )
-        if count <= 1_000_000:
+        if sides == "both":
             columns = ", ".join(loop.features.columns)
             for side, name in enumerate(("reference", "current")):
                 first = FIRST + timedelta(days=side * DAYS)
@@ -83,7 +88,7 @@ def prepare(home: str, rows: str) -> dict[str, float]:
                     f"copy (select {columns} from {TABLE} where departure_date >= date '{first}' and departure_date "
                     f"< date '{first + timedelta(days=DAYS)}') to '{Path(home) / name}.parquet' (format parquet)"
                 )
-    return {"rows": 2.0 * count}
+    return {"rows": (2.0 if sides == "both" else 1.0) * count}
 
 
 def _reference(settings: Settings, loop: Loop) -> pd.DataFrame:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from ratchet.loop import load_loop
 from ratchet.published import write_atomically
@@ -56,6 +58,32 @@ def enrich_now(
     settings = load_settings()
     found = enrich(settings, load_loop(settings.loops_dir / f"{loop_name}.yml"), typer.echo)
     typer.echo(json.dumps(found))
+
+
+@app.command("worth")
+def worth(
+    loop_name: Annotated[str, typer.Argument(metavar="LOOP")] = "flights",
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """What feedback was worth to the model, by evaluation: with it and without, on the days that judged."""
+    from ratchet.commands.terminal import console, loop_named, stop
+    from ratchet.stages.feedback_worth import feedback_worth, told_of
+    from ratchet.stages.records import ledger_of
+
+    settings = load_settings()
+    loop = loop_named(settings, loop_name)
+    found = feedback_worth(loop, ledger_of(settings).entries(loop.loop))
+    if not found:
+        raise stop(f"no evaluation of {loop.loop} has left feedback out; train a model first (train_model)")
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(one) for one in found], indent=2))
+        return
+    table = Table("as of", "without", "log loss changes by", "at least", "at most", "so feedback")
+    for one in found:
+        numbers = ["-" if n is None else f"{n:+.4f}" for n in (one.worth, one.low, one.high)]
+        table.add_row(one.as_of[:10], one.part, *numbers, one.state)
+    console.print(table)
+    console.print(told_of(found), markup=False, highlight=False)
 
 
 @app.command("serve")
