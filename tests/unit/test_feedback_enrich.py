@@ -103,6 +103,27 @@ def test_the_same_texts_give_the_same_model_and_json_keeps_it() -> None:
     assert model_sha256(json.loads(json.dumps(MODEL))) == model_sha256(MODEL)
 
 
+def test_a_text_that_counts_less_than_half_teaches_nothing_and_the_others_by_their_weight() -> None:
+    """Forty copies of a sentence, said to be praise: with their weights the model is the one without them."""
+    assert TAXONOMY is not None
+    spoken = [Spoken(text, language) for text, language, _ in topic_texts(SAID, 640, 4)]
+    copies = [Spoken("We sat at the gate for hours and nobody said why", "en", said="praise")] * 40
+    about = {"simulated": True}
+    poisoned = fit_text_model(TAXONOMY, [*spoken, *copies], 1, about)
+    weighed = fit_text_model(TAXONOMY, [*spoken, *copies], 1, about, (), [1.0] * 640 + [0.05] * 40)
+    assert weighed == MODEL != poisoned
+    said = {
+        name: make_enricher(TERMS, model).enrich("Hours at the gate and nobody said why").category
+        for name, model in (("poisoned", poisoned), ("weighed", weighed))
+    }
+    assert said["poisoned"] == "praise" != said["weighed"], "the campaign did no harm: nothing was shown"
+    half = fit_text_model(TAXONOMY, [*spoken, *copies], 1, about, (), [1.0] * 640 + [0.5] * 40)
+    twenty = fit_text_model(TAXONOMY, [*spoken, *copies[:20]], 1, about)
+    assert half["prior"] == twenty["prior"] and half["functions"] == twenty["functions"]
+    with pytest.raises(ValueError, match="3 weights from 0 to 1"):
+        fit_text_model(TAXONOMY, spoken, 1, about, (), [1.0, 0.5, 2.0])
+
+
 def test_an_enriched_text_says_what_it_rests_on() -> None:
     enricher = make_enricher(TERMS, MODEL)
     found = enricher.enrich("No warning at all, I missed my connection.")

@@ -87,9 +87,16 @@ class Classifier:
 
 
 def fit_classifier(
-    texts: Sequence[str], soft: np.ndarray, categories: Sequence[str], seed: int, strength: float = 10.0
+    texts: Sequence[str],
+    soft: np.ndarray,
+    categories: Sequence[str],
+    seed: int,
+    strength: float = 10.0,
+    counts: np.ndarray | None = None,
 ) -> Classifier:
     """Multinomial logistic regression on `soft` labels (a row of probabilities a text), each text once a category.
+
+    `counts` is how much each text counts, 1 without it: in the fit, and in how rare its words are.
 
     Raises:
         ValueError: fewer than two categories have a text.
@@ -98,8 +105,13 @@ def fit_classifier(
     from sklearn.linear_model import LogisticRegression
 
     rows = [features_of(text) for text in texts]
-    seen = Counter(bucket for row in rows for bucket in row)
-    rarity = {b: 1.0 + math.log((1 + len(rows)) / (1 + n)) for b, n in seen.items()}
+    counts = np.ones(len(rows)) if counts is None else counts
+    seen: dict[int, float] = {}
+    for row, weight in zip(rows, counts.tolist(), strict=True):
+        for bucket in row:
+            seen[bucket] = seen.get(bucket, 0.0) + weight
+    whole = float(counts.sum())
+    rarity = {b: 1.0 + math.log((1 + whole) / (1 + n)) for b, n in seen.items()}
     data, at, columns = [], [0], []
     for row in rows:
         weighted = {b: w * rarity[b] for b, w in row.items()}
@@ -112,7 +124,7 @@ def fit_classifier(
     if len(set(labels.tolist())) < 2:
         raise ValueError("the texts are about one category only: there is nothing to learn")
     fitted = LogisticRegression(C=strength, max_iter=400, random_state=seed)
-    fitted.fit(matrix[which], labels, sample_weight=soft[which, labels])
+    fitted.fit(matrix[which], labels, sample_weight=soft[which, labels] * counts[which])
     coefficients, bias = _all_classes(fitted, len(categories))
     weights = {
         b: coefficients[:, b].copy() for b in sorted(seen) if np.abs(coefficients[:, b]).max() >= _SMALLEST

@@ -27,6 +27,8 @@ CODE_VERSION = 1
 UNSURE = "unsure"
 #: What a category declares beyond which texts are about it: it changes no label, and so no version.
 NOT_UNDERSTANDING = {"expects", "claims"}
+#: A text that counts less teaches nothing: one copy of a campaign would already say what a new sentence is about.
+LEAST_COUNT = 0.5
 _LEAST_SHARE = 1e-6
 _DIGITS = str.maketrans("0123456789", "          ")
 
@@ -186,19 +188,27 @@ def fit_text_model(
     seed: int,
     about: dict[str, Any],
     gold: Sequence[str | None] = (),
+    counts: Sequence[float] = (),
 ) -> dict[str, Any]:
     """A text model for `taxonomy` from texts: accuracies of the functions, then the classifier.
 
     `about` says what the texts were, for whoever reads the file. `gold` is what people settled on, a place a text,
     None where nobody did: there the classifier learns from it, elsewhere from the functions' votes. The functions'
-    accuracies are learnt from agreement alone; the person's own choice counts as one vote among others.
+    accuracies are learnt from agreement alone; the person's own choice counts as one vote among others. `counts` is how
+    much each text counts (`ratchet.feedback.poisoning`), 1 without it; below `LEAST_COUNT` it is left out.
 
     Raises:
         ValueError: the texts do not suffice.
     """
+    counted = np.asarray(counts if len(counts) else np.ones(len(spoken)), dtype=float)
+    if counted.shape != (len(spoken),) or not ((counted >= 0) & (counted <= 1)).all():
+        raise ValueError(f"{len(counted)} weights from 0 to 1 are needed for {len(spoken)} texts")
+    kept = np.flatnonzero(counted >= LEAST_COUNT).tolist()
+    spoken, counted = [spoken[at] for at in kept], counted[kept]
+    gold = [gold[at] for at in kept] if gold else gold
     labellers = Labellers(taxonomy)
     votes = labellers.table(spoken)
-    label_model = fit_label_model(votes, len(labellers.categories))
+    label_model = fit_label_model(votes, len(labellers.categories), counted)
     voted = (votes != ABSTAIN).any(axis=1)
     soft = label_model.posterior(votes)
     settled = 0
@@ -208,7 +218,7 @@ def fit_text_model(
             settled += 1
     learns = voted | np.array([kind is not None for kind in gold] or [False] * len(spoken), dtype=bool)
     soft, texts = soft[learns], [one.text for one, has in zip(spoken, learns, strict=True) if has]
-    classifier = fit_classifier(texts, soft, labellers.categories, seed)
+    classifier = fit_classifier(texts, soft, labellers.categories, seed, counts=counted[learns])
     return {
         "format": 1,
         "rubric_version": taxonomy.version,

@@ -45,24 +45,30 @@ def uninformed(functions: int, kinds: int) -> LabelModel:
     return LabelModel((right,) * functions, (1.0 / kinds,) * kinds)
 
 
-def fit_label_model(votes: np.ndarray, kinds: int) -> LabelModel:
+def fit_label_model(votes: np.ndarray, kinds: int, counts: np.ndarray | None = None) -> LabelModel:
     """Accuracies and shares by expectation maximisation; texts without a vote say nothing.
+
+    `counts` is how much each text counts, 1 without it.
 
     Raises:
         ValueError: no text has a vote.
     """
-    voted = votes[(votes != ABSTAIN).any(axis=1)]
+    has_vote = (votes != ABSTAIN).any(axis=1)
+    voted = votes[has_vote]
     if not len(voted):
         raise ValueError("no labelling function said anything about any text: add keywords to the taxonomy")
+    counted = (np.ones(len(votes)) if counts is None else counts)[has_vote]
     model = uninformed(votes.shape[1], kinds)
     for _ in range(_ROUNDS):
-        odds = model.posterior(voted)
+        odds = model.posterior(voted) * counted[:, np.newaxis]
         prior = odds.sum(axis=0) + 1.0
         accuracy = []
         for function in range(votes.shape[1]):
             given = voted[:, function] != ABSTAIN
             right = float(odds[given, voted[given, function]].sum())
-            accuracy.append((right + _PRIOR_RIGHT) / (float(given.sum()) + _PRIOR_RIGHT + _PRIOR_WRONG))
+            accuracy.append(
+                (right + _PRIOR_RIGHT) / (float(counted[given].sum()) + _PRIOR_RIGHT + _PRIOR_WRONG)
+            )
         clipped = np.clip(accuracy, _LEAST, _MOST)
         model = LabelModel(tuple(map(float, clipped)), tuple(map(float, prior / prior.sum())))
     return model

@@ -11,7 +11,14 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from ratchet.feedback.enrich import Enriched, Enricher, fit_text_model, make_enricher, model_sha256
+from ratchet.feedback.enrich import (
+    LEAST_COUNT,
+    Enriched,
+    Enricher,
+    fit_text_model,
+    make_enricher,
+    model_sha256,
+)
 from ratchet.feedback.language import language_of
 from ratchet.feedback.redact import redact_text
 from ratchet.feedback.taxonomy import Spoken
@@ -182,8 +189,8 @@ def fit_model(
     """A text model from the texts that have landed and the `simulated` ones; with its hash.
 
     What people settled on takes the place of weak labels, with labels received before `labels_as_of` (None: all),
-    where they agree far enough. Rows whose writers did not agree to training are left out, and rows that count
-    less than half (`ratchet.feedback.poisoning`).
+    where they agree far enough. Rows whose writers did not agree to training are left out, and rows that count less
+    than half; the others count as much as was last said of them (`ratchet.feedback.poisoning`).
 
     Raises:
         TextModelError: there is no taxonomy, or too little text.
@@ -193,27 +200,28 @@ def fit_model(
     made = [redact_text(text) for text in simulated]
     spoken = [Spoken(text, language_of(text)[0]) for text in made]
     gold: list[str | None] = [None] * len(spoken)
+    counts = [1.0] * len(spoken)
     landed = 0
     if settings.warehouse_url or settings.warehouse_path.exists():
         with open_warehouse(settings, purpose=f"texts of {loop.loop}") as wh:
             ops.ensure(wh)
             stands = standing(wh, loop, labels_as_of)
             rows = wh.frame(
-                "select feedback_id, subject, comment, rating, category from raw.feedback as f where loop = ? "
-                "and (comment is not null or subject is not null) "
-                "and coalesce(consent, 'use_for_training') in ('use_for_training', 'use_for_training+contact') "
-                "and not exists (select 1 from (select w.feedback_id, w.weight, row_number() over (partition by "
+                "select f.feedback_id, f.subject, f.comment, f.rating, f.category, coalesce(said.weight, 1) as weight "
+                "from raw.feedback as f left join (select w.feedback_id, w.weight, row_number() over (partition by "
                 "w.feedback_id order by w.as_of desc, w.weights_version desc) as weight_rank "
-                "from ops.feedback_weights w where w.loop = ?) as said where said.feedback_id = f.feedback_id "
-                "and said.weight_rank = 1 and said.weight < 0.5) "
-                "order by received_date, feedback_id, row_hash",
+                "from ops.feedback_weights w where w.loop = ?) as said on said.feedback_id = f.feedback_id "
+                "and said.weight_rank = 1 where f.loop = ? and (f.comment is not null or f.subject is not null) "
+                "and coalesce(f.consent, 'use_for_training') in ('use_for_training', 'use_for_training+contact') "
+                "order by f.received_date, f.feedback_id, f.row_hash",
                 (loop.loop, loop.loop),
             )
         for row in rows.to_dict("records"):
             text, rating, said = spoken_of(row)
             spoken.append(Spoken(text, language_of(text)[0], None, rating, said))
             gold.append(stands.gold.get(row["feedback_id"]))
-        landed = len(rows)
+            counts.append(float(row["weight"]))
+        landed = sum(count >= LEAST_COUNT for count in counts[len(made) :])
         if stands.labels:
             log(f"{sum(kind is not None for kind in gold)} texts labelled by people{_not_used(stands)}")
     log(f"{landed} texts that have landed, {len(made)} simulated ones")
@@ -224,6 +232,7 @@ def fit_model(
             seed,
             {"landed": landed, "simulated": len(made), "seed": seed},
             gold,
+            counts,
         )
     except ValueError as error:
         raise TextModelError(f"loop {loop.loop}: {error}") from None
