@@ -142,5 +142,6 @@ def judge_again(
         mutes=mutes_of(before),
         serving_since=None if since is None else datetime.fromisoformat(since),
         began=None if began is None else datetime.fromisoformat(began),
+        learns=record.get("learns", False),
     )
     return {"events": [event.to_json() for event in events], "state": after.to_json()}

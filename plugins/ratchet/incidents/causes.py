@@ -1,16 +1,18 @@
 """Which alerting signals belong to one incident, and which of them came first.
 
 What arrives earlier on the way from a source to a user explains what comes after it: a schema before a feed, a feed
-before its features, features and labels before quality, quality before what users say. Features of one source are
-one group. What users and labels feel is attached to the strongest cause that alerts beside it.
+before its features, features and labels before quality, quality before what users say; as far as it reaches that
+(`reach`). Features of one source are one group. What users and labels feel is attached to the strongest cause that
+alerts beside it and may cause it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ratchet.incidents.reach import is_used, may_cause, may_cause_by_training
 from ratchet.incidents.signals import Signal
 from ratchet.loop_alerts import Alerts, Kind
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 #: How early on the way a condition lies, by the first word of its name; between 0 and 1.
 ORDER = {
     "schema": 0.95, "lock": 0.95, "dependency": 0.95, "freshness": 0.9, "volume": 0.88, "gate": 0.86, "category": 0.84,
-    "stale": 0.89, "quarantine": 0.86,
+    "stale": 0.89, "quarantine": 0.86, "campaign": 0.82, "served-version": 0.7,
     "missing": 0.8, "range": 0.78, "labels": 0.76, "skew": 0.72, "latency": 0.7, "error": 0.7, "leak": 0.7,
     "cost": 0.6, "drift": 0.6, "multivariate": 0.5, "output": 0.4, "not-measured": 0.3, "quality": 0.25,
     "calibration": 0.22, "staleness": 0.2,
@@ -29,6 +31,10 @@ BY_FAMILY = {
     "dependency": 0.95, "data": 0.8, "drift": 0.6, "operations": 0.6, "output": 0.4, "quality": 0.25, "users": 0.1,
 }  # fmt: skip
 FELT = ("output", "quality", "users")
+#: Groups of what is felt, in the order in which they look for a cause.
+DOWNSTREAM = ("quality", "users")
+#: What acts by a later training comes after everything that acts now.
+BY_TRAINING = 0.05
 #: A signal that is late on the way (0.1 apart) never overtakes one before it by these two.
 FOR_IMPORTANCE, FOR_EXCESS = 0.05, 0.03
 MANY_FEATURES = 0.5  # share of a source's features that miss values: it is the source
@@ -93,8 +99,11 @@ def score_of(signal: Signal) -> float:
     return base + FOR_IMPORTANCE * (signal.importance or 0.0) + FOR_EXCESS * signal.excess
 
 
-def groups_of(loop: Loop, signals: Iterable[Signal]) -> list[Group]:
-    """The groups of signals that alert or are unknown, most likely cause first in each."""
+def groups_of(loop: Loop, signals: Iterable[Signal], *, learns: bool = False) -> list[Group]:
+    """The groups of signals that alert or are unknown, most likely cause first in each.
+
+    `learns`: models learn weights or labels from feedback; what is wrong with it may then act by a training.
+    """
     alerts = loop.monitoring.alerts
     found: dict[str, list[Signal]] = {}
     kinds: dict[str, Kind] = {}
@@ -107,47 +116,86 @@ def groups_of(loop: Loop, signals: Iterable[Signal]) -> list[Group]:
             key, kind = "not-measured", "not-measured"
         found.setdefault(key, []).append(signal)
         kinds[key] = "feed" if "feed" in (kind, kinds.get(key)) else kind
-    downstream = [key for key in ("quality", "users") if key in found]
-    upstream = [key for key, kind in kinds.items() if kind in ("feed", "drift", "labels", "dependency")]
-    upstream = [key for key in upstream if _can_be_felt(kinds[key], found[key])]
-    if "not-measured" in found and any(_is_outage(found[key]) for key in upstream):
-        downstream.append("not-measured")
-    if not upstream and "users" in downstream:
-        upstream = [key for key in ("quality", "operations:latency") if key in found][:1]
-        downstream = ["users"]
-    if not upstream:
-        downstream = []
-    candidates: list[Signal] = [signal for key in upstream for signal in found[key]]
-    if downstream:
-        head = max(upstream, key=lambda key: (max(map(score_of, found[key])), key))
-        found[head] += [signal for key in downstream for signal in found.pop(key)]
-    return [
-        _group(alerts, key, kinds[key], members, candidates if _felt(members) else ())
-        for key, members in sorted(found.items())
+    before = {key: tuple(members) for key, members in found.items()}
+    for effect in DOWNSTREAM:
+        if effect in found:
+            _attach(loop, found, effect, told)
+    _attach_unmeasured(loop, found, told)
+    causes = [
+        signal
+        for key, members in before.items()
+        if key not in (*DOWNSTREAM, "not-measured")
+        for signal in members
+        if is_used(signal)
     ]
+    groups = []
+    for key, members in sorted(found.items()):
+        felt = [s for s in members if s.family in FELT and s.state == "alert"]
+        now = [c for c in causes if any(may_cause(loop, c, s, told) for s in felt)]
+        later = [
+            c
+            for c in causes
+            if learns
+            and c not in now
+            and c not in members
+            and any(may_cause_by_training(loop, c, s) for s in felt)
+        ]
+        groups.append(_group(alerts, key, kinds[key], members, now, later))
+    return groups
 
 
-def _can_be_felt(kind: Kind, members: Sequence[Signal]) -> bool:
-    """Whether the model uses any of them: an input that it does not use explains nothing.
+def _attach(loop: Loop, found: dict[str, list[Signal]], effect: str, told: Sequence[Signal]) -> None:
+    """Move the signals of the group `effect` to the strongest group that may cause one of them, if there is any."""
+    heads = {
+        key: [
+            s for s in members if is_used(s) and any(may_cause(loop, s, felt, told) for felt in found[effect])
+        ]
+        for key, members in found.items()
+        if key not in (effect, "users", "not-measured")
+    }
+    head = _strongest(heads)
+    if head is not None:
+        found[head] += found.pop(effect)
 
-    Of drift that has to be known: most seasons drift somewhere, and quality must not be blamed on any of it.
-    """
-    if kind == "drift":
-        return any(s.importance for s in members)
-    return any(s.feature is None or s.importance is None or s.importance > 0 for s in members)
+
+def _attach_unmeasured(loop: Loop, found: dict[str, list[Signal]], told: Sequence[Signal]) -> None:
+    """Move what can't be told to the outage that may be why; what none explains stays an incident of its own."""
+    left: list[Signal] = []
+    for signal in found.pop("not-measured", []):
+        heads = {
+            key: [s for s in members if _is_outage(s) and may_cause(loop, s, signal, told)]
+            for key, members in found.items()
+        }
+        head = _strongest(heads)
+        (left if head is None else found[head]).append(signal)
+    if left:
+        found["not-measured"] = left
 
 
-def _is_outage(members: Sequence[Signal]) -> bool:
-    return any(s.name.partition(":")[0] in ("freshness", "volume") for s in members)
+def _strongest(heads: Mapping[str, Sequence[Signal]]) -> str | None:
+    scored = {key: max(map(score_of, members)) for key, members in heads.items() if members}
+    return max(scored, key=lambda key: (scored[key], key)) if scored else None
+
+
+def _is_outage(signal: Signal) -> bool:
+    return signal.name.partition(":")[0] in ("freshness", "volume")
 
 
 def _felt(members: Iterable[Signal]) -> bool:
     return any(s.family in FELT and s.state == "alert" for s in members)
 
 
-def _group(alerts: Alerts, key: str, kind: Kind, members: list[Signal], others: Sequence[Signal]) -> Group:
+def _group(
+    alerts: Alerts,
+    key: str,
+    kind: Kind,
+    members: Sequence[Signal],
+    others: Sequence[Signal],
+    later: Sequence[Signal],
+) -> Group:
     told = {s.name: s for s in (*members, *others)}
     causes = [Cause(s.name, score_of(s), s.evidence or s.state) for s in told.values()]
+    causes += [Cause(s.name, BY_TRAINING, f"by a training since: {s.evidence or s.state}") for s in later]
     source = key.partition(":")[2]
     features, lost = (
         alerts.feeds.get(source, ()),

@@ -131,10 +131,12 @@ def judge_incidents(
     mutes: Iterable[Mute] = (),
     serving_since: datetime | None = None,
     began: datetime | None = None,
+    learns: bool = False,
 ) -> tuple[Incidents, tuple[Event, ...]]:
     """What is open after the signals of `as_of`, most pressing first, and what happened.
 
     `serving_since` is the champion's time, `began` the loop's: what can't be told yet so soon after is no incident.
+    `learns`: models learn weights or labels from feedback.
 
     Raises:
         ValueError: a signal is there twice: it can't be told which holds.
@@ -167,7 +169,7 @@ def judge_incidents(
     events: list[Event] = []
     left = {incident.id: incident for incident in before.open}
     now: list[Incident] = []
-    for group in groups_of(loop, confirmed):
+    for group in groups_of(loop, confirmed, learns=learns):
         mine = _mine(group, [i for i in left.values() if i.id not in {n.id for n in now}])
         for other in mine[1:]:
             del left[other.id]

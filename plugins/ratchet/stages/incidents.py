@@ -92,6 +92,7 @@ def _judged(
             raise NotMeasured(f"incidents were judged as of {previous.as_of}: the past opens none")
         since = fold(entries).champion_since
         first = next((datetime.fromisoformat(e.as_of) for e in entries if e.kind == "bootstrap"), None)
+        learns = loop.feedback.learn.weights is not None or loop.feedback.learn.labels is not None
         after, events = judge_incidents(
             loop,
             last_state(entries),
@@ -100,13 +101,14 @@ def _judged(
             mutes=mutes_of(entries),
             serving_since=since,
             began=first,
+            learns=learns,
         )
         entry = ledger.append(
             loop=loop.loop, kind="incident", key=key, as_of=as_of,
             payload={
                 "events": [event.to_json() for event in events], "state": after.to_json(),
                 "signals": [s.to_json() for s in signals], "health": None if health is None else health.hash,
-                "serving_since": since, "began": first, "after": entries[-1].hash,
+                "serving_since": since, "began": first, "learns": learns, "after": entries[-1].hash,
                 "terms": loop.model_dump(mode="json", include=TERMS),
             },
         )  # fmt: skip
