@@ -149,10 +149,13 @@ class ClaimedLabels(Part):
 class Learn(Part):
     """What the model takes from feedback; each is judged with and without it (docs/feedback.md).
 
-    `complaints`: categories that features count; over fewer than `min_answers` there is no share.
+    `complaints`: categories that features count, over answers of the last `days` about units that are alike in the
+    columns `by` (of the loop's intermediate table of scheduled units); over fewer than `min_answers` there is no share.
     """
 
     complaints: tuple[str, ...] = ()
+    by: tuple[str, ...] = ()
+    days: int = Field(default=28, ge=1)
     min_answers: int = Field(default=10, ge=1)
     weights: RowWeights | None = None
     labels: ClaimedLabels | None = None
@@ -171,6 +174,10 @@ class Feedback(Part):
         if strange := sorted(set(self.learn.complaints) - set(known)):
             raise ValueError(
                 f"learn.complaints names {', '.join(strange)}: name categories of taxonomy.categories"
+            )
+        if self.learn.complaints and not self.learn.by:
+            raise ValueError(
+                "learn.by names no column: say what units must have in common for an answer to count"
             )
         sides = {category.claims for category in known.values()} - {None}
         if self.learn.labels is not None and len(sides) < 2:

@@ -114,6 +114,7 @@ def test_label_and_windows_are_the_loop_files(loop: dict[str, Any], variables: d
         "flights_label_threshold_minutes": loop["label"]["threshold"],
         "flights_label_maturity_hours": loop["label"]["maturity_hours"],
         "flights_feedback_maturity_hours": rating["maturity_hours"],
+        "flights_complaints_days": loop["feedback"]["learn"]["days"],
         "flights_complaints_min_answers": loop["feedback"]["learn"]["min_answers"],
         "flights_claims_min_answers": loop["feedback"]["learn"]["labels"]["min_answers"],
         "flights_profile_cuts": 9,
@@ -121,6 +122,7 @@ def test_label_and_windows_are_the_loop_files(loop: dict[str, Any], variables: d
     }
     learn, categories = loop["feedback"]["learn"], loop["feedback"]["taxonomy"]["categories"]
     assert variables["flights_complaints"] == learn["complaints"]
+    assert variables["flights_complaints_by"] == learn["by"]
     assert variables["flights_claims_min_agreement"] == learn["labels"]["min_agreement"]
     for side in ("positive", "negative"):
         named = [name for name, category in categories.items() if category.get("claims") == side]
@@ -159,4 +161,4 @@ def test_the_longest_window_fits_into_the_lookback(loop: dict[str, Any]) -> None
     sql = (DBT / "models" / "intermediate" / "int_lateness_windowed.sql").read_text(encoding="utf-8")
     assert "'length': '28 days'" in sql
     # Predictions of a local date begin after its first UTC hour, never a whole day earlier.
-    assert loop["reach"]["lookback_days"] >= 28 + 1
+    assert loop["reach"]["lookback_days"] >= max(28, loop["feedback"]["learn"]["days"]) + 1

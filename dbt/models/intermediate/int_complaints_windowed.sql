@@ -1,3 +1,4 @@
+{%- set route = var('flights_complaints_by') -%}
 {%- set in_reach = departing_within(
     'versions.departure_date',
     'features',
@@ -25,8 +26,9 @@ flights as (
         scheduled.loop,
         scheduled.unit_id,
         scheduled.departure_date,
-        scheduled.origin,
-        scheduled.dest,
+        {% for column in route %}
+            scheduled.{{ column }},
+        {% endfor %}
         cast(scheduled.predict_at as date) as predicted_on
     from scheduled
     where
@@ -62,8 +64,9 @@ told as (
 matched as (
     select
         told.*,
-        versions.origin,
-        versions.dest,
+        {% for column in route %}
+            versions.{{ column }},
+        {% endfor %}
         versions.scheduled_departure_at,
         row_number() over (
             partition by told.loop, told.feedback_id, told.prediction_id, told.unit_id, told.received_at, told.row_hash
@@ -81,8 +84,9 @@ placed as (
     select
         matched.loop,
         matched.feedback_id,
-        matched.origin,
-        matched.dest,
+        {% for column in route %}
+            matched.{{ column }},
+        {% endfor %}
         matched.received_at,
         matched.replaced_at,
         case
@@ -123,8 +127,9 @@ first_weighed as (
 spans as (
     select
         placed.loop,
-        placed.origin,
-        placed.dest,
+        {% for column in route %}
+            placed.{{ column }},
+        {% endfor %}
         placed.received_at,
         placed.is_complaint,
         1.0 as weight,
@@ -138,8 +143,9 @@ spans as (
     union all
     select
         placed.loop,
-        placed.origin,
-        placed.dest,
+        {% for column in route %}
+            placed.{{ column }},
+        {% endfor %}
         placed.received_at,
         placed.is_complaint,
         weighed.weight,
@@ -156,22 +162,24 @@ spans as (
 daily as (
     select
         loop,
-        origin,
-        dest,
+        {% for column in route %}
+            {{ column }},
+        {% endfor %}
         cast(received_at as date) as received_on,
         cast(holds_from as date) as known_on,
         cast(holds_until as date) as known_until,
         sum(cast(floor(weight * 1000 + 0.5) as bigint)) as n_answers,
         sum(cast(floor(weight * 1000 + 0.5) as bigint) * is_complaint) as n_complaints
     from spans
-    group by loop, origin, dest, received_on, known_on, known_until
+    group by loop, {{ route | join(', ') }}, received_on, known_on, known_until
 ),
 
 route_days as (
     select distinct
         loop,
-        origin,
-        dest,
+        {% for column in route %}
+            {{ column }},
+        {% endfor %}
         predicted_on
     from flights
 ),
@@ -179,8 +187,9 @@ route_days as (
 windowed as (
     select
         route_days.loop,
-        route_days.origin,
-        route_days.dest,
+        {% for column in route %}
+            route_days.{{ column }},
+        {% endfor %}
         route_days.predicted_on,
         sum(daily.n_answers) as n_answers,
         sum(daily.n_complaints) as n_complaints
@@ -188,12 +197,13 @@ windowed as (
     inner join daily
         on
             route_days.loop = daily.loop
-            and route_days.origin = daily.origin
-            and route_days.dest = daily.dest
-            and daily.received_on >= route_days.predicted_on - interval '28 days'
+            {% for column in route %}
+                and route_days.{{ column }} = daily.{{ column }}
+            {% endfor %}
+            and daily.received_on >= route_days.predicted_on - interval '{{ var("flights_complaints_days") }} days'
             and route_days.predicted_on > daily.known_on
             and coalesce(route_days.predicted_on <= daily.known_until, true)
-    group by route_days.loop, route_days.origin, route_days.dest, route_days.predicted_on
+    group by route_days.loop, route_days.{{ route | join(', route_days.') }}, route_days.predicted_on
 ),
 
 complained as (
@@ -207,8 +217,9 @@ complained as (
     left join windowed
         on
             flights.loop = windowed.loop
-            and flights.origin = windowed.origin
-            and flights.dest = windowed.dest
+            {% for column in route %}
+                and flights.{{ column }} = windowed.{{ column }}
+            {% endfor %}
             and flights.predicted_on = windowed.predicted_on
 )
 

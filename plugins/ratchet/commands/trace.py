@@ -53,10 +53,16 @@ def feedback(
             ("label", "none" if label is None else str(label.get("label"))),
         ],
     )
-    table = _titled("snapshots that hold its unit", ("snapshot", "as of", "answer was known", "versions"))
+    table = _titled(
+        "snapshots that it is in",
+        ("snapshot", "as of", "answer was known", "its unit", "rows that count it", "versions"),
+    )
     for held in found["snapshots"]:
         versions = ", ".join(str(t["version"]) for t in held["trainings"] if t["version"]) or "none"
-        table.add_row(held["snapshot"][:12], held["as_of"], "yes" if held["was_known"] else "no", versions)
+        table.add_row(
+            held["snapshot"][:12], held["as_of"], "yes" if held["was_known"] else "no",
+            "yes" if held["has_unit"] else "no", str(held["rows_counting"]), versions,
+        )  # fmt: skip
     console.print(table)
     for model in found["models"]:
         _decided(model["version"], model)
@@ -87,7 +93,8 @@ def model(
         f"version {version}",
         [
             ("snapshot", f"{taken['id'][:12]}, as of {taken['as_of']}" + (", deleted" if taken["is_gone"] else "")),
-            ("labels", f"{found['labels']['rows']} of {found['labels']['of']}, {taken['positives']} positive"),
+            ("labels", f"{found['labels']['rows']} of {found['labels']['of']}, {taken['positives']} positive, "
+             f"{found['labels']['from_feedback'] or 0} from feedback"),
             ("units left out", str(taken["units_left_out"])),
             ("answers about its units", "not known: its rows were deleted" if answers["answers"] is None
              else str(answers["answers"])),

@@ -8,7 +8,7 @@ feedback is said beside it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -62,15 +62,20 @@ def trace_feedback(settings: Settings, loop: Loop, feedback_id: str) -> dict[str
         label = plain_rows(_if_there(wh, loop, "marts.fct_labels", "unit_id", unit))
         understood = [row for table in _enriched(wh) for row in _understood(wh, loop, table, feedback_id)]
         served = _served(wh, loop)
+        counting = _counting(wh, loop, unit, newest)
     entries = ledger_of(settings).entries(loop.loop)
     holding = []
     for manifest in snapshots(settings, loop):
         units = _units(settings, loop, manifest["sha256"])
-        if units is not None and unit in units:
+        counted = len(units & counting) if units is not None else 0
+        if units is not None and (unit in units or counted):
             holding.append(
                 {
                     "snapshot": manifest["id"],
                     "as_of": manifest["as_of"],
+                    "has_unit": unit in units,
+                    # Rows of other units whose features count this answer.
+                    "rows_counting": counted,
                     # What came after the snapshot was taken can't have been in it, whatever its unit is.
                     "was_known": newest["received_at"] < datetime.fromisoformat(manifest["as_of"]),
                     "trainings": trained_on(entries, manifest),
@@ -142,7 +147,10 @@ def trace_model(settings: Settings, loop: Loop, version: int, limit: int = LISTE
                     "rows": manifest["rows"], "positives": manifest["positives"], "is_gone": units is None,
                     "units_left_out": (manifest.get("tombstones") or {"count": 0})["count"],
                 },
-                "labels": {"rows": manifest["rows"], "from": "outcomes", "of": loop.label.name},
+                "labels": {
+                    "rows": manifest["rows"], "from_feedback": _claimed(settings, loop, manifest["sha256"]),
+                    "of": loop.label.name,
+                },
                 "feedback": {
                     # Without the rows nobody can say whose units they were.
                     "answers": None if units is None else len(answers),
@@ -183,6 +191,30 @@ def _units(settings: Settings, loop: Loop, sha256: str) -> set[str] | None:
     """The units of a snapshot's rows; None when the rows are gone."""
     path = settings.snapshots_dir / loop.loop / f"{sha256}.parquet"
     return set(pq.read_table(path, columns=["unit_id"])["unit_id"].to_pylist()) if path.exists() else None
+
+
+def _claimed(settings: Settings, loop: Loop, sha256: str) -> int | None:
+    """How many of a snapshot's labels are what users assert; None when the rows are gone, or do not say."""
+    path = settings.snapshots_dir / loop.loop / f"{sha256}.parquet"
+    if not path.exists() or "label_source" not in pq.read_schema(path).names:
+        return None
+    return pq.read_table(path, columns=["label_source"])["label_source"].to_pylist().count("feedback")
+
+
+def _counting(wh: Warehouse, loop: Loop, unit: str, answer: dict[str, Any]) -> set[str]:
+    """The units whose features count the answer: alike in `feedback.learn.by`, predicted in the days after it."""
+    learn, table = loop.feedback.learn, f"intermediate.int_{loop.loop}_scheduled"
+    refused = answer.get("consent") in ("none", "contact")
+    if not learn.complaints or refused or not _is_there(wh, table):
+        return set()
+    alike = " and ".join(f"o.{checked_column(name)} = s.{checked_column(name)}" for name in learn.by)
+    told = answer["received_at"].date()
+    rows = wh.frame(
+        f"select o.unit_id from {checked_table(table)} s inner join {checked_table(table)} o on o.loop = s.loop "  # noqa: S608
+        f"and {alike} where s.loop = ? and s.unit_id = ? and o.predict_at >= ? and o.predict_at < ?",
+        (loop.loop, unit, told + timedelta(days=1), told + timedelta(days=learn.days + 1)),
+    )
+    return set(rows["unit_id"])
 
 
 def _served(wh: Warehouse, loop: Loop) -> dict[int, dict[str, Any]]:
