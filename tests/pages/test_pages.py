@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.pages.fixtures import (
     installation,
     ledger_of_rollouts,
     monitor_drift,
+    monitor_users,
     publish_all,
     write_ledger,
 )
@@ -26,7 +28,7 @@ from ratchet.pages.book import PAGES, made
 from ratchet.pages.decisions import approvals, certificate_page
 from ratchet.pages.links import Links
 from ratchet.pages.plots import Series, columns, lines
-from ratchet.pages.render import page_html
+from ratchet.pages.render import coded, page_html
 from ratchet.pages.source import LedgerBroken, Source
 from ratchet.published import publish
 from ratchet.settings import Settings, load_settings
@@ -108,7 +110,7 @@ def test_cohorts_have_an_auc_with_limits_or_the_reason_why_not(loop: Loop, full:
 def test_groups_below_k_show_no_number(loop: Loop, full: Settings) -> None:
     assert loop.monitoring.min_group == 10
     users, quality, drift = (html_of(full, loop, slug) for slug in ("users", "quality", "drift"))
-    assert "1.23" not in users and "0.00037" not in users and "0.04%" not in users
+    assert "1.23" not in users and "0.00037" not in users and ">0.37<" not in users
     assert users.count("fewer than 10") >= 3
     themes = html_of(full, loop, "themes")
     assert "1.23" not in themes and "0.0432" not in themes
@@ -148,9 +150,86 @@ def test_a_certificate_hides_small_cohorts(loop: Loop, full: Settings) -> None:
     assert [row for p in before.panels for plot in p.plots for row in plot.table.rows if row[0].text == name]
 
 
-def test_simulated_travellers_are_called_so(loop: Loop, full: Settings) -> None:
+def test_simulated_travellers_are_called_so_wherever_they_show(loop: Loop, full: Settings) -> None:
     html = html_of(full, loop, "users")
     assert html.count('class="badge"') == 4 and "not opinions of people" in html
+    assert "(simulated)" in html_of(full, loop, "operations")
+    assert "(feedback, telemetry) is simulated" in html_of(full, loop, "data")
+    source = Source.of(full, loop)
+    page = certificate_page(source, Links("flights", full), source.entries[-1])
+    assert "travellers are simulated" in page.lead
+    real = {**(source.summary("monitor_users") or {}), "simulated": False}
+    publish(full, "flights", "monitor_users", real)
+    try:
+        assert not certificate_page(source, Links("flights", full), source.entries[-1]).lead
+        assert "is simulated" not in html_of(full, loop, "data")
+    finally:
+        publish(full, "flights", "monitor_users", {**real, "simulated": True})
+
+
+def test_no_table_has_a_column_without_a_name(loop: Loop, full: Settings) -> None:
+    source, links = Source.of(full, loop), Links("flights", full)
+    pages = [made(slug, source, links) for slug in PAGES]
+    pages += [certificate_page(source, links, entry) for entry in source.entries]
+    tables = [
+        t for page in pages for p in page.panels for t in (*p.tables, *(plot.table for plot in p.plots))
+    ]
+    assert len(tables) > 100
+    assert [t.columns for t in tables if not all(t.columns)] == []
+    states = [
+        row[-1].text for p in pages[-1].panels if p.title == "Harm, as e-values" for row in p.tables[0].rows
+    ]
+    assert states and set(states) <= {"crossed", "not crossed"}
+
+
+def test_a_certificate_links_what_it_rests_on(loop: Loop, full: Settings) -> None:
+    source = Source.of(full, loop)
+    links = Links("flights", full, own="/ratchet", airflow="")
+    applied = next(e for e in source.entries if e.kind == "rollout_applied")
+    decided = next(e for e in source.entries if e.key == applied.payload["decision"])
+    facts = dict(certificate_page(source, links, applied).panels[0].facts)
+    assert facts["decision"].link == f"/ratchet/flights/decisions/{decided.seq}"
+    # In a file to send around a link that leads nowhere is none.
+    assert (
+        dict(certificate_page(source, Links("flights", full), applied).panels[0].facts)["decision"].link
+        is None
+    )
+
+
+def test_what_is_not_served_is_not_linked_and_says_what_to_start(loop: Loop, full: Settings) -> None:
+    source = Source.of(full, loop)
+    for settings, is_linked in (
+        (full, False),
+        (replace(full, mlflow_ui="http://localhost:5000", dbt_docs="http://localhost:8085"), True),
+    ):
+        beside = dict(Links("flights", settings, own="/ratchet", airflow="").beside())
+        for name, command in (("Models", "make mlflow"), ("Tables", "ratchet dbt docs generate")):
+            assert (beside[name].link is not None) == is_linked
+            assert (command in beside[name].text) != is_linked
+        assert beside["Gate results"].link is None, "no Data Docs were written here"
+    assert source.entries
+
+
+def test_commands_are_code_and_nothing_else_is_markup() -> None:
+    assert coded("run `make up` now") == "run <code>make up</code> now"
+    assert "<script" not in coded(f"`{EVIL}`") and "<img" not in coded(f"`{EVIL}` `x`")
+    assert coded("one ` alone") == "one ` alone"
+
+
+def test_a_table_of_sentences_names_its_cells_for_a_phone(loop: Loop, full: Settings) -> None:
+    html = html_of(full, loop, "overview")
+    assert 'data-name="first cause"' in html and 'class="wordy" role="table"' in html
+    assert 'data-name="hours late"' not in html_of(full, loop, "data"), "numbers stay in columns"
+
+
+def test_days_that_may_still_change_are_drawn_apart(loop: Loop, tmp_path: Path) -> None:
+    settings = load_settings({"RATCHET_HOME": str(tmp_path)})
+    publish(settings, "flights", "monitor_users", monitor_users())
+    whole = html_of(settings, loop, "users")
+    publish(settings, "flights", "monitor_users", {**monitor_users(), "complete_until": "2013-06-02"})
+    html = html_of(settings, loop, "users")
+    assert "still coming in" in html and "after 2013-06-02 people may still answer" in html
+    assert html.count('class="s-ink dashed mark"') == 3 and "still coming in" not in whole
 
 
 def test_who_was_asked_is_shown_beside_who_answered(loop: Loop, full: Settings) -> None:

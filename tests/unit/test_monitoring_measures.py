@@ -106,6 +106,10 @@ def test_percentiles_are_linear_within_a_bin() -> None:
     assert percentile([0, 1], [50, 50], 0.5) == pytest.approx(5.0)
     assert percentile([0, 1], [50, 50], 0.75) == pytest.approx(7.5)
     assert math.isnan(percentile([], [], 0.5))
+    # Two versions that served in one bin are one bin, in whichever order they come.
+    for counts in ([95, 5], [5, 95]):
+        assert percentile([0, 0], counts, 0.5) == pytest.approx(2.5)
+        assert percentile([0, 0], counts, 0.95) == pytest.approx(4.75)
 
 
 def served(day: date, **sums: int) -> tuple[dict[str, object], dict[str, object]]:

@@ -129,7 +129,7 @@ def cohorts(told: Mapping[str, Any]) -> Section:
         rows.append(
             (shown, interval(found), number(found.get("units")), number(found.get("clusters")), state)
         )
-    return Section("Cohorts", ("cohort", "gain per unit", "units", "clusters", ""), tuple(rows))
+    return Section("Cohorts", ("cohort", "gain per unit", "units", "clusters", "state"), tuple(rows))
 
 
 def admission(told: Mapping[str, Any]) -> Section:
@@ -141,17 +141,18 @@ def admission(told: Mapping[str, Any]) -> Section:
          "enough evidence by now" if known.get(name, {}).get("is_enough") else "not enough evidence")
         for name, why in sorted(out.items())
     ]  # fmt: skip
-    return Section("Cohorts left out", ("cohort", "why", "gain per unit", "units", ""), tuple(rows))
+    return Section("Cohorts left out", ("cohort", "why", "gain per unit", "units", "state"), tuple(rows))
 
 
 def e_values(told: Mapping[str, Any]) -> Section:
     """The harm processes: the evidence that it is worse, and from where on it is rolled back."""
     rows = [
         (name.removesuffix("_e").replace("_", " "), number(found.get("log_e")), number(found.get("largest_log_e")),
-         number(found.get("alarm_above")), number(found.get("clusters")), "crossed" if found.get("crossed") else "")
+         number(found.get("alarm_above")), number(found.get("clusters")),
+         "crossed" if found.get("crossed") else "not crossed")
         for name, found in sorted(told.get("e_values", {}).items())
     ]  # fmt: skip
-    columns = ("harm", "log e-value", "largest so far", "roll back at", "clusters", "")
+    columns = ("harm", "log e-value", "largest so far", "roll back at", "clusters", "state")
     return Section("Harm, as e-values", columns, tuple(rows))
 
 
@@ -185,7 +186,7 @@ def gates(evaluation: Entry | None) -> Section:
     rows = [(g["name"], g["verdict"], g["reason"]) for g in evaluation.payload.get("gates", [])]
     passed = sum(row[1] == "pass" for row in rows)
     note = f"entry {evaluation.seq}: {passed} of {len(rows)} passed"
-    return Section("Gates before any user saw it", ("gate", "", "why"), tuple(rows), note)
+    return Section("Gates before any user saw it", ("gate", "verdict", "why"), tuple(rows), note)
 
 
 def metrics(evaluation: Entry) -> Section:
@@ -229,7 +230,7 @@ def approvals(entries: Sequence[Entry], entry: Entry) -> list[Section]:
             rows.append((other.as_of[:16], other.kind.replace("_", " "), f"entry {other.seq}"))
     if not rows and entry.payload.get("to_apply"):
         rows.append(("", "waiting", "it was not carried out yet"))
-    return [Section("Approvals, and what came of it", ("when", "", ""), tuple(rows))]
+    return [Section("Approvals, and what came of it", ("when", "what", "who and why"), tuple(rows))]
 
 
 def provenance(entries: Sequence[Entry], entry: Entry) -> Section:
@@ -260,7 +261,8 @@ def provenance(entries: Sequence[Entry], entry: Entry) -> Section:
             ("python", f"{environment.get('python')} on {environment.get('machine')}"),
             ("packages", ", ".join(f"{k} {v}" for k, v in sorted(environment.get("packages", {}).items()))),
         ]
-    return Section("Where it came from", ("", ""), tuple(rows))
+    # What both entries say the same of stands once.
+    return Section("Where it came from", ("", ""), tuple(dict.fromkeys(rows)))
 
 
 def rest(told: Mapping[str, Any], known: Sequence[str], title: str = "Further evidence") -> Section:

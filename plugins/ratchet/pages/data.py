@@ -36,7 +36,13 @@ def data(source: Source, links: Links) -> Page:
     if found is None:
         panels.append(not_measured("What came in", "monitor_data", MONITOR))
     else:
-        panels += [_freshness(found), _volume(found), _put_aside(found), _maturity(found), _gates(found)]
+        panels += [
+            _freshness(found),
+            _volume(found, source.is_simulated),
+            _put_aside(found),
+            _maturity(found),
+            _gates(found),
+        ]
     return Page("data", "Data", tuple(panels), as_of(found))
 
 
@@ -103,7 +109,7 @@ def _by_source(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
     return sources
 
 
-def _volume(found: Mapping[str, Any]) -> Panel:
+def _volume(found: Mapping[str, Any], is_simulated: bool) -> Panel:
     drawn = []
     for name, rows in sorted(_by_source(found.get("volume") or []).items()):
         days = [str(row.get("date")) for row in rows]
@@ -114,6 +120,8 @@ def _volume(found: Mapping[str, Any]) -> Panel:
             )
         )  # fmt: skip
     notes = () if drawn else ("No source delivered anything in these days.",)
+    if drawn and is_simulated:
+        notes = ("What travellers say and do (feedback, telemetry) is simulated.",)
     return Panel("Rows received, by source", plots=tuple(drawn), notes=notes, is_small=True)
 
 

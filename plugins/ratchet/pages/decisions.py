@@ -20,6 +20,11 @@ LISTED = (
     "rollout_decision", "rollout_started", "trigger", "withdrawn",
 )  # fmt: skip
 A_PAGE = 100
+#: Parts of a certificate that rest on what users say and do.
+FROM_USERS = ("Guardrails", "Rests on contributions")
+SIMULATED = "The travellers are simulated: their ratings, tickets and telemetry are not those of people."
+#: Columns of a certificate's tables whose words have colours.
+STATES = ("verdict", "state", "what")
 
 
 def decisions(source: Source, links: Links, before: int | None = None) -> Page:
@@ -54,15 +59,23 @@ def certificate_page(source: Source, links: Links, entry: Entry) -> Page:
     tone = {"good": "good", "bad": "bad"}.get(told.tone, "plain")
     head = Panel(
         told.verdict[:1].upper() + told.verdict[1:], about=told.subject, notes=told.reasons, tone=tone,  # type: ignore[arg-type]
-        facts=_where(entry, links),
+        facts=_where(source, entry, links),
     )  # fmt: skip
     drawn = trials.drawings(source.entries, entry, k)
     pictures = (Panel("Pictures", plots=drawn),) if drawn else ()
-    return Page(f"decision-{entry.seq}", told.title, (head, *pictures, *_sections(told)))
+    sections = _sections(told)
+    lead = SIMULATED if source.is_simulated and any(p.title in FROM_USERS for p in sections) else ""
+    return Page(f"decision-{entry.seq}", told.title, (head, *pictures, *sections), lead)
 
 
-def _where(entry: Entry, links: Links) -> tuple[tuple[str, Cell], ...]:
+def _where(source: Source, entry: Entry, links: Links) -> tuple[tuple[str, Cell], ...]:
     found = []
+    for title, name in (
+        ("decision", "decision"), ("asked by", "request"), ("rests on", "evaluation"), ("began with", "started"),
+    ):  # fmt: skip
+        other = _named(source, entry, entry.payload.get(name))
+        if other is not None:
+            found.append((title, links.decision(other.seq, f"{other.key}, entry {other.seq}")))
     run = entry.payload.get("run")
     if isinstance(run, str):
         found.append(("Airflow run", links.run(run)))
@@ -71,11 +84,25 @@ def _where(entry: Entry, links: Links) -> tuple[tuple[str, Cell], ...]:
     return tuple(found)
 
 
+def _named(source: Source, entry: Entry, name: object) -> Entry | None:
+    """The earlier entry that goes by this key or hash."""
+    if not isinstance(name, str) or not name:
+        return None
+    return next((e for e in source.entries if e.seq < entry.seq and name in (e.key, e.hash)), None)
+
+
 def _sections(told: Certificate) -> Sequence[Panel]:
     panels = []
     for section in told.sections:
         if any(section.columns):
-            shown = Table(section.columns, tuple(cells(*row) for row in section.rows))
+            is_state = [name in STATES for name in section.columns]
+            shown = Table(
+                section.columns,
+                tuple(
+                    cells(*(state_cell(v) if s and v else v for v, s in zip(row, is_state, strict=True)))
+                    for row in section.rows
+                ),
+            )
             panels.append(Panel(section.title, about=section.note, tables=(shown,)))
         else:
             facts = tuple((row[0], Cell(": ".join(row[1:]))) for row in section.rows)

@@ -8,6 +8,10 @@ from urllib.parse import quote
 from ratchet.pages.parts import Cell
 from ratchet.settings import Settings
 
+#: What is said in place of a link that would lead nowhere.
+NO_MLFLOW = "not linked: `make mlflow` serves them; RATCHET_MLFLOW_UI says where"
+NO_DBT_DOCS = "not linked: serve `ratchet dbt docs generate`'s pages; RATCHET_DBT_DOCS says where"
+
 
 @dataclass(frozen=True)
 class Links:
@@ -74,11 +78,10 @@ class Links:
         found.append(
             ("Gate results", Cell("Data Docs" if docs else "no Data Docs were written yet", link=docs))
         )
-        for title, url, name in (
-            ("Models", self.settings.mlflow_ui, "RATCHET_MLFLOW_UI"),
-            ("Tables", self.settings.dbt_docs, "RATCHET_DBT_DOCS"),
+        for title, text, url, missing in (
+            ("Models", "MLflow", self.settings.mlflow_ui, NO_MLFLOW),
+            ("Tables", "dbt docs", self.settings.dbt_docs, NO_DBT_DOCS),
         ):
-            text = {"Models": "MLflow", "Tables": "dbt docs"}[title]
-            cell = Cell(text, link=url, is_outside=True) if url else Cell(f"{name} names no address", "faint")
+            cell = Cell(text, link=url, is_outside=True) if url else Cell(missing, "faint")
             found.append((title, cell))
         return tuple(found)

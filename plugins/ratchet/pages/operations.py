@@ -29,7 +29,7 @@ def operations(source: Source, links: Links) -> Page:
     found = source.summary("monitor_operations")
     if found is None:
         return Page("operations", "Operations", (not_measured("Operations", "monitor_operations", MONITOR),))
-    panels = [_trends(found), _serving(found), _runs(found)]
+    panels = [_serving(found), _trends(found), _runs(found), _stages(source.summary("timings") or {})]
     return Page("operations", "Operations and cost", tuple(panels), as_of(found))
 
 
@@ -93,21 +93,40 @@ def _errors_told(rows: Rows) -> str:
 def _runs(found: Mapping[str, Any]) -> Panel:
     runs = found.get("runs") or []
     if not runs:
-        return Panel("Runs and their cost", notes=("No run was measured yet.",))
+        return Panel("Trainings and their cost", notes=("No training was measured yet.",))
     total = sum(float(r.get("cost") or 0) for r in runs)
+    unit = "CPU seconds" if all(r.get("cpu_seconds") is not None for r in runs) else "seconds by the clock"
     # A column that no run has a number for says nothing.
     columns = [
         (name, key)
         for name, key in (
             ("run", "run"), ("seconds", "seconds"), ("CPU seconds", "cpu_seconds"), ("MB", "megabytes"),
-            ("rows", "rows"), ("cost", "cost"),
+            ("rows", "rows"), (f"cost, {unit}", "cost"),
         )
         if any(r.get(key) is not None for r in runs)
     ]  # fmt: skip
     body = [[r.get(key) for _, key in columns] for r in runs[-25:][::-1]]
     shown = table([name for name, _ in columns], body)
     return Panel(
-        "Runs and their cost",
-        facts=(("together", Cell(f"{told(total)}, runs: {len(runs)}")),),
+        "Trainings and their cost",
+        facts=(("together", Cell(f"{told(total)} {unit}, {len(runs)} trainings")),),
         tables=(shown,),
     )
+
+
+def _stages(found: Mapping[str, Any]) -> Panel:
+    """How long landings and builds took, the newest last; they carry no date."""
+    drawn = []
+    for name, title, unit in (
+        ("landing", "Landing, seconds", "rows"),
+        ("build", "Build, seconds", "partitions"),
+    ):
+        runs = found.get(name) or []
+        if not runs:
+            continue
+        names = [f"-{back}" if back else "last" for back in range(len(runs) - 1, -1, -1)]
+        seconds = plots.Series("seconds", [run.get("seconds") for run in runs], has_points=len(runs) < 40)
+        note = f"{told(runs[-1].get('units'))} {unit} in the last run"
+        drawn.append(plots.lines(title, names, [seconds], from_zero=True, note=note, first="run"))
+    notes = () if drawn else ("None ran yet.",)
+    return Panel("Landings and builds", plots=tuple(drawn), notes=notes)

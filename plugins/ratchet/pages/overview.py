@@ -281,10 +281,10 @@ def decision_table(entries: list[Entry], links: Links) -> Table:
         (
             links.decision(e.seq, str(e.seq)),
             e.as_of[:10],
-            e.kind.replace("_", " "),
             state_cell(verdict_of(e)),
+            e.kind.replace("_", " "),
             subject_of(e),
         )
         for e in entries
     ]
-    return table(("entry", "as of", "kind", "verdict", "about"), rows)
+    return table(("entry", "as of", "verdict", "kind", "about"), rows)

@@ -13,6 +13,8 @@ from ratchet.certificate.evidence import number
 #: Who publishes the measured summaries.
 MONITOR = "monitor_model"
 Rows = Sequence[Mapping[str, Any]]
+#: A cell of more characters than this is a sentence.
+WORDY = 40
 Tone = Literal["plain", "good", "warn", "bad", "faint"]
 
 
@@ -33,6 +35,11 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     caption: str = ""
+
+    @property
+    def is_wordy(self) -> bool:
+        """Whether its cells hold sentences: on a phone such rows stand below each other, a line a cell."""
+        return len(self.columns) > 2 and any(len(cell.text) > WORDY for row in self.rows for cell in row)
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ TONES: Mapping[str, Tone] = {
     ),
     **dict.fromkeys(
         ("alert", "block", "blocked", "bad", "worse", "refuse", "reject", "rejected", "roll_back", "roll back",
-         "critical", "high", "urgent", "timeout", "failed", "missing"),
+         "critical", "high", "urgent", "timeout", "failed", "missing", "crossed"),
         "bad",
     ),
 }  # fmt: skip
@@ -127,6 +134,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = 
 def percent(value: Any, digits: int = 1) -> str:
     """A share in per cent."""
     return "unknown" if value is None else f"{float(value):.{digits}%}"
+
+
+def of_1000(share: Any) -> str:
+    """A share of people, as how many of 1,000."""
+    return "unknown" if share is None else f"{1000 * float(share):.2f}"
 
 
 def limits(found: Any, digits: int = 4) -> str:

@@ -29,6 +29,9 @@ from ratchet.pages.svg import (
     y_axis,
 )
 
+#: Characters of a name beside a forest's line.
+LONGEST = 30
+
 __all__ = ["SMALL", "Colour", "Series", "columns", "curve", "forest", "lines", "strip"]
 
 
@@ -127,8 +130,9 @@ def forest(
     drawn = [row for row in rows if all(is_number(v) for v in row[1:4])]
     values = [float(v) for row in drawn for v in row[1:4] if v is not None] + ([] if zero is None else [zero])
     low, high = value_range(values, False)
-    longest = max((len(row[0]) for row in drawn), default=4)
-    left = min(170.0, 14 + 6.6 * longest)
+    # A name gets half of the drawing at most; the table has it in full.
+    shown_names = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name, *_ in drawn]
+    left = 14 + 6.2 * max(map(len, shown_names), default=4)
     frame = Frame(WIDTH, 34 + 17 * max(len(drawn), 1), (low, high), (0, max(len(drawn), 1)), left=left, top=6)
     body = []
     for tick in ticks(low, high, 4):
@@ -139,14 +143,15 @@ def forest(
         ]
     if zero is not None:
         body.append(line(frame.at_x(zero), frame.top, frame.at_x(zero), frame.height - frame.bottom, "faint"))
-    for at, (name, value, lower, upper, colour, _) in enumerate(drawn):
+    for at, (_, value, lower, upper, colour, _) in enumerate(drawn):
         y = frame.top + 17 * at + 10
         body += [
-            text(frame.left - 8, y + 4, name, "end"),
+            text(frame.left - 8, y + 4, shown_names[at], "end"),
             line(frame.at_x(float(lower or 0)), y, frame.at_x(float(upper or 0)), y, colour, thick=True),
             f'<circle class="f-{colour} mark" cx="{frame.at_x(float(value or 0))}" cy="{y}" r="3.5"/>',
         ]
-    shown = table(("", "estimate", "low", "high", ""), [(r[0], r[1], r[2], r[3], r[5]) for r in rows])
+    heads = ("name", "estimate", "low", "high", "told")
+    shown = table(heads, [(r[0], r[1], r[2], r[3], r[5]) for r in rows])
     return Plot(
         title, svg(frame, title, f"{len(drawn)} estimates with their intervals", body, []), shown, note
     )
@@ -175,8 +180,8 @@ def curve(
     else:
         x_range, y_range = value_range(xs, False, 0.0), value_range(ys, False)
     height = 330 if is_square else HEIGHT + 14
-    frame = Frame(WIDTH, height, x_range, y_range, bottom=40)
-    body = y_axis(frame)
+    frame = Frame(WIDTH, height, x_range, y_range, top=22, bottom=40)
+    body = [*y_axis(frame), text(frame.left, 12, y_name, "start")]
     for tick in ticks(*x_range, 5):
         body.append(text(frame.at_x(tick), frame.height - frame.bottom + 15, short(tick), "middle"))
     body.append(text((frame.left + frame.width - frame.right) / 2, frame.height - 8, x_name, "middle"))
@@ -208,7 +213,7 @@ def curve(
     rows = [(name, x, y) for name, path, _, _ in parts for x, y in path]
     legend = [(name, colour, dashed) for name, _, colour, dashed in parts]
     desc = f"{y_name} against {x_name}, {len(rows)} points"
-    return Plot(title, svg(frame, title, desc, body, legend), table(("", x_name, y_name), rows), note)
+    return Plot(title, svg(frame, title, desc, body, legend), table(("line", x_name, y_name), rows), note)
 
 
 def strip(
@@ -244,4 +249,4 @@ def strip(
         if states[i] is not None
     ]
     desc = f"{len(rows)} subjects over {len(names)} days"
-    return Plot(title, svg(frame, title, desc, body, []), listed(("day", "", "state"), told_rows), note)
+    return Plot(title, svg(frame, title, desc, body, []), listed(("day", "what", "state"), told_rows), note)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ratchet.pages.book import PAGES, TITLES, made
 from ratchet.pages.decisions import approvals, certificate_page
@@ -23,12 +24,23 @@ STATIC = FOLDER / "static"
 CERTIFICATES = 12
 
 
+_COMMAND = re.compile(r"`([^`\n]{1,80})`")
+
+
+def coded(text: object) -> Markup:
+    """The text with what stands between backticks as code; all of it is escaped first."""
+    # The pattern can't meet a bracket or quote: only entities are left of them.
+    return Markup(_COMMAND.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704
+
+
 @cache
 def _environment() -> Environment:
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, auto_reload=False,
     )  # fmt: skip
+    made.filters["coded"] = coded
+    return made
 
 
 def page_html(

@@ -135,6 +135,17 @@ class Source:
     def min_group(self) -> int:
         return self.loop.monitoring.min_group
 
+    @property
+    def category_titles(self) -> dict[str, str]:
+        """What feedback may be about: name and title."""
+        taxonomy = self.loop.feedback.taxonomy
+        return {} if taxonomy is None else {name: one.title for name, one in taxonomy.categories.items()}
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether what users say is simulated, as last measured."""
+        return bool((self.summary("monitor_users") or {}).get("simulated"))
+
     def summary(self, name: str) -> dict[str, Any] | None:
         """A published summary, None where none is. It is read anew each time: a page is as new as its files."""
         return read(self.settings, self.loop.loop, name)

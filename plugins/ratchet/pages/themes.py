@@ -16,6 +16,7 @@ from ratchet.pages.parts import (
     as_of,
     limits,
     not_measured,
+    of_1000,
     percent,
     short_days,
     table,
@@ -35,15 +36,15 @@ def themes(source: Source, links: Links) -> Page:
     if found is None:
         return Page("themes", "Themes", (not_measured("Themes", SUMMARY, MONITOR),))
     k = max(source.min_group, int(found.get("suppressed_below_k") or 0))
-    is_simulated = bool(found.get("simulated"))
+    is_simulated, titles = bool(found.get("simulated")), source.category_titles
     panels = [
         _ranked(found, k, is_simulated),
         *(
             panel
             for one in found.get("experiments") or []
             for panel in (
-                _effects(one, k, is_simulated),
-                *_by_cohort(one, k, int(found.get("suppressed_below_k") or 0), is_simulated),
+                _effects(one, k, is_simulated, titles),
+                *_by_cohort(one, k, int(found.get("suppressed_below_k") or 0), is_simulated, titles),
             )
         ),
         _campaigns(found.get("campaigns") or {}, k, is_simulated),
@@ -76,18 +77,18 @@ def _ranked(found: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
         }
         body.append(
             (
-                title, severity, f"{float(one.get('volume') or 0):.0f}", percent(one.get("people_share")),
-                percent(one.get("rate"), 2), _trend(one), limits(gap, 2), last,
+                title, severity, told(round(float(one.get("volume") or 0))), percent(one.get("people_share")),
+                of_1000(one.get("rate")), _trend(one), limits(gap, 2), last,
             )
         )  # fmt: skip
         worth.append((title, gap["value"], gap["low"], gap["high"], _colour(gap), "an association"))
         weeks = one.get("weeks") or []
-        values = [week.get("rate") for week in weeks]
+        values = [None if week.get("rate") is None else 1000 * week["rate"] for week in weeks]
         if len(drawn) < DRAWN and any(value is not None for value in values):
             days = short_days([str(week.get("until")) for week in weeks])
             drawn.append(
                 plots.lines(title, days, [plots.Series(title, values)], from_zero=True, first="week until",
-                            note="complaints a person asked", size=plots.SMALL)
+                            note="of 1,000 people asked, a week")
             )  # fmt: skip
     if any(row[1] is not None and row[2] is not None for row in worth):
         note = "Mean rating of answers about it less that of the others: an association, by days."
@@ -97,7 +98,7 @@ def _ranked(found: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
         "severity",
         "answers",
         "share of people",
-        "a person asked",
+        "of 1,000 asked",
         "trend",
         "rating gap",
         "last done",
@@ -122,15 +123,26 @@ def _colour(gap: Mapping[str, Any]) -> Colour:
 def _trend(theme: Mapping[str, Any]) -> Cell:
     state, value = str(theme.get("trend") or "unknown"), theme.get("trend_value")
     tone = {"rising": "bad", "falling": "good"}.get(state, "faint")
-    text = state if value is None or state == "not enough evidence" else f"{state} ({float(value):+.2%})"
+    text = (
+        state if value is None or state == "not enough evidence" else f"{state} ({1000 * float(value):+.2f})"
+    )
     return Cell(text, tone)  # type: ignore[arg-type]
 
 
-def _effects(experiment: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
+def _of_1000(effect: Mapping[str, Any]) -> dict[str, float | None]:
+    """A difference a person asked and its limits, as one of 1,000 people."""
+    return {
+        name: None if effect.get(name) is None else 1000 * float(effect[name])
+        for name in ("value", "low", "high")
+    }
+
+
+def _effects(experiment: Mapping[str, Any], k: int, is_simulated: bool, titles: Mapping[str, str]) -> Panel:
     body: list[tuple[Any, ...]] = []
     rows = []
     for one in experiment.get("effects") or []:
         name, state = told(one.get("category")), str(one.get("state"))
+        name, found = titles.get(name, name), _of_1000(one)
         expected = f"{told(one.get('expected'))}: {told(one.get('verdict'))}"
         if state == "fewer than k" or int(one.get("n_answers") or 0) < k:
             body.append(
@@ -144,22 +156,24 @@ def _effects(experiment: Mapping[str, Any], k: int, is_simulated: bool) -> Panel
             if state == "fell"
             else "plain"
         )
-        body.append((name, told(one.get("days")), limits(one), Cell(state, tone), expected))  # type: ignore[arg-type]
-        rows.append(
-            (name, one.get("value"), one.get("low"), one.get("high"), _TONES.get(state, "main"), state)
-        )
+        body.append((name, told(one.get("days")), limits(found, 2), Cell(state, tone), expected))  # type: ignore[arg-type]
+        rows.append((name, found["value"], found["low"], found["high"], _TONES.get(state, "main"), state))
     is_drawn = any(row[1] is not None and row[2] is not None and row[3] is not None for row in rows)
-    note = "Complaints a person asked, new model minus old; the intervals hold on all days and for all categories."
+    note = (
+        "Complaints of 1,000 people asked, new less old; the intervals hold on all days, for all categories."
+    )
     return Panel(
         f"Did it fall? {experiment.get('kind')} {experiment.get('experiment_id')}",
         plots=(plots.forest("Change of complaints", rows, note=note),) if is_drawn else (),
-        tables=(table(("category", "days", "difference", "state", "expected"), body),) if body else (),
+        tables=(table(("category", "days", "of 1,000 asked", "state", "expected"), body),) if body else (),
         notes=() if is_drawn else ("Too few closed days for an interval.",),
         is_simulated=is_simulated,
     )
 
 
-def _by_cohort(experiment: Mapping[str, Any], k: int, hidden_below: int, is_simulated: bool) -> list[Panel]:
+def _by_cohort(
+    experiment: Mapping[str, Any], k: int, hidden_below: int, is_simulated: bool, titles: Mapping[str, str]
+) -> list[Panel]:
     """For whom it fell or rose; nothing where the summary was made before cohorts were judged."""
     found = experiment.get("cohorts")
     if not isinstance(found, Mapping):
@@ -179,20 +193,22 @@ def _by_cohort(experiment: Mapping[str, Any], k: int, hidden_below: int, is_simu
         name, state = f"{one.get('dimension')} {one.get('cohort')}", str(one.get("state"))
         tone = "bad" if one.get("verdict") == "against what was expected" else _TONES[state]
         expected = f"{told(one.get('expected'))}: {told(one.get('verdict'))}"
-        body.append((name, told(one.get("category")), limits(one), Cell(state, tone), expected))  # type: ignore[arg-type]
-        rows.append(
-            (f"{name}, {one.get('category')}", one.get("value"), one.get("low"), one.get("high"), tone, state)
-        )
+        category, change = told(one.get("category")), _of_1000(one)
+        category = titles.get(category, category)
+        body.append((name, category, limits(change, 2), Cell(state, tone), expected))  # type: ignore[arg-type]
+        rows.append((f"{name}: {category}", change["value"], change["low"], change["high"], tone, state))
     notes = [
         f"{told(found.get('judged'))} cohorts judged, {told(found.get('left_out'))} left out: too few people were "
         f"asked, or they came later. {len(shown)} effects have {k} answers or more, {len(changed)} of them a direction."
     ]
-    note = "Complaints a person asked, new model minus old; the intervals hold on all days, for all of them together."
+    note = "Complaints of 1,000 people asked, new less old; the intervals hold on all days, for all of them together."
     return [
         Panel(
             title,
             plots=(plots.forest("Change of complaints by cohort", rows, note=note),) if rows else (),
-            tables=(table(("cohort", "category", "difference", "state", "expected"), body),) if body else (),
+            tables=(table(("cohort", "category", "of 1,000 asked", "state", "expected"), body),)
+            if body
+            else (),
             notes=tuple(notes),
             is_simulated=is_simulated,
         )

@@ -46,8 +46,10 @@ def boundary(entries: Sequence[Entry], look: Entry) -> Plot | None:
         bounds = critical_values(shares, power_spending(float(rule["alpha"]), float(rule["spending_power"])))
         planned = [(at, b) for at, b in zip(shares, bounds, strict=True) if b < 5]
         parts.append(("promote above, as planned", planned, "faint", True))
+    # A holdback is watched for harm by e-values alone: it has no boundary to draw.
+    title = "Sequential boundary" if len(parts) > 1 else "Gain at each look"
     return plots.curve(
-        "Sequential boundary", parts, x_name="share of the planned information", y_name="z", x_from=0.0,
+        title, parts, x_name="share of the planned information", y_name="z", x_from=0.0,
         note="z of the primary metric's gain, a point a look: above 0 the challenger is better.",
     )  # fmt: skip
 

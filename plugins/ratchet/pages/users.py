@@ -15,6 +15,7 @@ from ratchet.pages.parts import (
     as_of,
     limits,
     not_measured,
+    of_1000,
     percent,
     short_days,
     state_cell,
@@ -33,7 +34,7 @@ def users(source: Source, links: Links) -> Page:
     is_simulated = bool(found.get("simulated"))
     panels = [
         _said(found, k, is_simulated),
-        _categories(found, k, is_simulated),
+        _categories(found, k, is_simulated, source.category_titles),
         _fairness(found, k, is_simulated),
         _weighted(found, k, is_simulated),
     ]
@@ -44,44 +45,62 @@ def users(source: Source, links: Links) -> Page:
 def _said(found: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
     rows = found.get("days") or []
     days = short_days([str(r.get("date")) for r in rows])
+    until = str(found.get("complete_until") or "")
+    # Of days after it people may still answer: what came by now says less than it seems to.
+    still = sum(str(r.get("date")) > until for r in rows) if until else 0
     hidden = [int(r.get("n_answers") or 0) < k for r in rows]
     drawn = []
     for title, key in (
         ("Mean rating", "rating_mean"),
-        ("Complaints per unit", "complaint_rate"),
+        ("Tickets of 1,000 people asked", "complaint_rate"),
         ("Share that answers", "response_rate"),
     ):
-        values = [None if less else r.get(key) for r, less in zip(rows, hidden, strict=True)]
+        scale = 1000 if key == "complaint_rate" else 1
+        values = [
+            None if less or r.get(key) is None else scale * r[key]
+            for r, less in zip(rows, hidden, strict=True)
+        ]
         if any(value is not None for value in values):
             drawn.append(
-                plots.lines(title, days, [plots.Series(title, values)], from_zero=key != "rating_mean")
+                plots.lines(title, days, _closed(title, values, still), from_zero=key != "rating_mean")
             )
     tickets = [None if int(r.get("n_tickets") or 0) < k else r.get("n_tickets") for r in rows]
     if any(value is not None for value in tickets):
         drawn.append(plots.columns("Tickets", days, [plots.Series("tickets", tickets)]))
-    notes = (
+    notes: tuple[str, ...] = (
         (f"On {sum(hidden)} of {len(rows)} days fewer than {k} answered: left out.",) if any(hidden) else ()
     )
+    if still:
+        notes += (f"About departures after {until} people may still answer: dashed is what came by now.",)
     if not rows:
         notes = ("Nobody was asked yet.",)
     return Panel("What users say", plots=tuple(drawn), notes=notes, is_simulated=is_simulated)
 
 
-def _categories(found: Mapping[str, Any], k: int, is_simulated: bool) -> Panel:
+def _closed(title: str, values: list[Any], still: int) -> list[plots.Series]:
+    """The closed days as a line, and the `still` last ones, which go on from it, as a dashed one."""
+    if not still:
+        return [plots.Series(title, values)]
+    closed = len(values) - still
+    later = [None] * max(closed - 1, 0) + values[max(closed - 1, 0) :]
+    return [
+        plots.Series("closed days", [*values[:closed], *([None] * still)]),
+        plots.Series("still coming in", later, "ink", is_dashed=True),
+    ]
+
+
+def _categories(found: Mapping[str, Any], k: int, is_simulated: bool, titles: Mapping[str, str]) -> Panel:
     body: list[tuple[Any, ...]] = []
     for one in found.get("by_category") or []:
-        n = int(one.get("n") or 0)
+        n, name = int(one.get("n") or 0), told(one.get("category"))
+        title = titles.get(name, name)
         if n < k:
-            body.append((told(one.get("category")), f"fewer than {k}", "", ""))
+            body.append((title, f"fewer than {k}", "", ""))
         else:
-            body.append(
-                (told(one.get("category")), told(n), percent(one.get("rate"), 2), _trend(one.get("trend")))
-            )
-    notes = () if body else ("No complaint was sorted yet.",)
-    tables = (table(("category", "complaints", "rate", "trend"), body),) if body else ()
-    return Panel(
-        "Complaints by category", is_half=True, tables=tables, notes=notes, is_simulated=is_simulated
-    )
+            body.append((title, told(n), of_1000(one.get("rate")), _trend(one.get("trend"))))
+    notes = () if body else ("No ticket was sorted yet.",)
+    tables = (table(("category", "tickets", "of 1,000 asked", "trend"), body),) if body else ()
+    return Panel("Tickets by category", is_half=True, tables=tables, notes=notes, is_simulated=is_simulated)
 
 
 def _trend(value: Any) -> Cell:
