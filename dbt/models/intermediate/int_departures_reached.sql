@@ -213,16 +213,13 @@ known_times as (
             and versions.unit_id = outcomes.unit_id
     group by versions.loop, versions.unit_id
     union
-    select distinct
-        feedback.loop,
-        feedback.received_date as first_date,
-        feedback.received_date as last_date,
+    -- Whatever rows it has left: somebody may have asked to be forgotten.
+    select
+        partitions.loop,
+        partitions.received_date as first_date,
+        partitions.received_date as last_date,
         {{ var('flights_lookback_days') }} as n_days
-    from feedback
-    inner join partitions
-        on
-            feedback.loop = partitions.loop
-            and feedback.received_date = partitions.received_date
+    from partitions
     where partitions.source = 'feedback'
     union
     select
