@@ -21,7 +21,10 @@ from fastapi.testclient import TestClient
 
 from ratchet.capture.api import LARGEST_BODY, make_app
 from ratchet.landing.contract import load_contract
+from ratchet.landing.land import land_range
+from ratchet.loop import load_loop
 from ratchet.settings import load_settings
+from ratchet.warehouse.connect import open_warehouse
 
 NOW = datetime(2013, 5, 14, 12, tzinfo=UTC)
 URL = "/v1/loops/flights/feedback"
@@ -50,8 +53,12 @@ def test_each_channel_becomes_rows_of_its_contract(tmp_path: Path) -> None:
         {**shared, "channel": "prompt_asked", "prompt_id": "Q1"},
         {**shared, "channel": "prompt_answered", "prompt_id": "Q1", "text": "Call 212-555-0142, I am Anna Schmidt"},
         {**shared, "channel": "ticket", "subject": "Late", "text": "jo@example.com", "thread_id": "T",
-         "ticket_status": "new", "consent": {"use_for_training": True, "contact": False}},
+         "ticket_status": "new", "resolution": "Refunded to jo@example.com",
+         "consent": {"use_for_training": True, "contact": False}},
         {**shared, "channel": "telemetry", "event": "app_error", "event_count": 3},
+        {**shared, "channel": "telemetry", "event": "app_latency", "latency_ms": 1_840},
+        {**shared, "channel": "telemetry", "event": "alert_dismissed"},
+        {**shared, "channel": "telemetry", "event": "screen_reopened"},
     ]  # fmt: skip
     with client_of(tmp_path) as client:
         for n, message in enumerate(messages):
@@ -61,7 +68,17 @@ def test_each_channel_becomes_rows_of_its_contract(tmp_path: Path) -> None:
         ["rating", "thumbs", "prompt_answered", "ticket"]
     )
     told = landed(tmp_path, "telemetry")
-    assert Counter(row["event_type"] for row in told) == Counter(["rating_asked", "app_error"])
+    assert Counter(row["event_type"] for row in told) == Counter(
+        ["rating_asked", "app_error", "app_latency", "alert_dismissed", "screen_reopened"]
+    )
+    assert {row["event_type"]: row.get("latency_ms") for row in told if "latency_ms" in row} == {
+        "app_latency": 1_840
+    }
+    ticket = next(row for row in rows if row["channel"] == "ticket")
+    assert (ticket["subject"], ticket["thread_id"], ticket["ticket_status"]) == ("Late", "T", "new")
+    assert ticket["resolution"] == "Refunded to [EMAIL]"
+    assert [row["is_helpful"] for row in rows if row["channel"] == "thumbs"] == [False]
+    assert {row["prompt_id"] for row in rows if row["channel"] == "prompt_answered"} == {"Q1"}
     text = json.dumps(rows)
     assert "0142" not in text and "Schmidt" not in text and "example.com" not in text
     assert next(row for row in rows if row["channel"] == "ticket")["consent"] == "use_for_training"
@@ -71,6 +88,11 @@ def test_each_channel_becomes_rows_of_its_contract(tmp_path: Path) -> None:
         required = {column.name for column in contract.columns if column.required}
         for row in found:
             assert required <= set(row) <= set(contract.names)
+    loop, day = load_loop(settings.loops_dir / "flights.yml"), NOW.date()
+    with open_warehouse(settings, purpose="test") as wh:
+        report = land_range(loop, settings, wh, day, day, lambda line: None)
+        latency = wh.scalar("select latency_ms from raw.telemetry where event_type = 'app_latency'")
+    assert (report.rows_landed, report.rows_quarantined, latency) == (len(messages), 0, 1_840)
 
 
 def test_the_same_key_is_one_row_and_another_content_is_refused(tmp_path: Path) -> None:
@@ -88,6 +110,8 @@ def test_the_same_key_is_one_row_and_another_content_is_refused(tmp_path: Path) 
         ({"rating": 6}, 422),
         ({"rating": "2"}, 422),
         ({"rating": None}, 422),
+        ({"latency_ms": 5}, 422),
+        ({"channel": "telemetry", "event": "app_latency"}, 422),
         ({"unknown": "secret-word"}, 422),
         ({"channel": "fax"}, 422),
         ({"text": "x" * 4_001}, 422),

@@ -46,8 +46,9 @@ class Message(BaseModel):
     thread_id: str | None = Field(default=None, max_length=160)
     ticket_status: Literal["new", "open", "pending", "solved", "closed"] | None = None
     resolution: str | None = Field(default=None, max_length=4_000)
-    event: Literal["alert_dismissed", "screen_reopened", "app_error"] | None = None
+    event: Literal["alert_dismissed", "screen_reopened", "app_error", "app_latency"] | None = None
     event_count: int = Field(default=1, ge=0, le=100_000, strict=True)
+    latency_ms: int | None = Field(default=None, ge=0, le=3_600_000, strict=True)
     category: str | None = Field(default=None, max_length=64, pattern=r"^[a-z][a-z0-9_]*$")
     consent: Consent | None = None
     user_id: str | None = Field(default=None, min_length=1, max_length=200)
@@ -66,6 +67,8 @@ class Message(BaseModel):
         }
         if not needed[self.channel]:
             raise ValueError(f"channel {self.channel} lacks what it is for")
+        if (self.latency_ms is not None) != (self.event == "app_latency"):
+            raise ValueError("latency_ms belongs to the event app_latency, and to no other")
         if any("\x00" in (value or "") for value in (self.text, self.subject, self.resolution, self.user_id)):
             raise ValueError("a text holds a NUL character")
         return self
@@ -97,7 +100,13 @@ def row_of(message: Message, loop: str, client: str, key: str, now: datetime) ->
     }
     if message.channel in ("telemetry", "prompt_asked"):
         event = "rating_asked" if message.channel == "prompt_asked" else message.event
-        row = {"telemetry_id": name, "event_type": event, "event_count": message.event_count, **shared}
+        row = {
+            "telemetry_id": name,
+            "event_type": event,
+            "event_count": message.event_count,
+            "latency_ms": message.latency_ms,
+            **shared,
+        }
         return "telemetry", {column: value for column, value in row.items() if value is not None}
     texts = {"comment": message.text, "subject": message.subject, "resolution": message.resolution}
     row = {
