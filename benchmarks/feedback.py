@@ -18,6 +18,7 @@ from rich.console import Console
 from benchmarks.annotation import agreement
 from benchmarks.feedback_corpus import LANGUAGES, Truth, personal_texts
 from benchmarks.feedback_effects import effects
+from benchmarks.feedback_endpoint import endpoint
 from benchmarks.feedback_poisoned import poisoned
 from benchmarks.feedback_topics import HELD_OUT
 from benchmarks.judge_tables import ROOT
@@ -196,6 +197,7 @@ TABLES: dict[str, Callable[[], Rows]] = {
     "categories": categories,
     "speed": speed,
     "hostile": hostile,
+    "endpoint": endpoint,
     "response": response,
     "campaign": lambda: poisoned(SEED),
     "effects": effects,
