@@ -159,6 +159,12 @@ def test_a_true_rise_fires_on_the_same_day_live_and_in_the_backtest() -> None:
     assert day is not None and last_answered_day(FLIGHTS, datetime.combine(day, datetime.min.time())) >= fifth
     assert (day - fifth).days <= 12
     assert live(world(), policy()) is replay(world(), policy()) is None
+    told = replayed(policy(), world(rises_to=0.6).history())
+    assert told.over_limit()["false_reassurance"][0] == day
+    assert told.summary()["limit_days"] == len([a for a in AS_OFS if day <= a.date()]), (
+        "also while it is refused"
+    )
+    assert replayed(policy(), world().history()).summary()["limit_days"] == 0
 
 
 def test_a_campaign_of_copies_fires_nothing_and_unweighed_it_would() -> None:

@@ -23,6 +23,7 @@ SHOWN = (
     ("days_without_drift", "of them without a drift that was known"), ("urgent", "urgent requests"),
     ("event", "event requests"), ("routine", "routine requests"), ("went_back_first", "times it went back first"),
     ("refused_days", "days on which something was due and refused"), ("noted_days", "days with a note"),
+    ("limit_days", "days on which a category of feedback was over its limit"),
     ("cost", "cost of the trainings"), ("episodes", "episodes above the reference"), ("answered", "of them answered"),
     ("median_delay_days", "days to the request (median; 0: one was on trial)"),
     ("lost", "log loss lost in episodes (sum)"),
@@ -84,6 +85,7 @@ def as_data(one: Backtest) -> dict[str, Any]:
     """A backtest as plain data: summary, what fired, what was refused, episodes."""
     return {
         "summary": one.summary(),
+        "over_limit": {name: [day.isoformat() for day in days] for name, days in one.over_limit().items()},
         "assumed": {"trial_days": one.assumed.trial_days, "cost": one.assumed.cost},
         "decisions": [
             {"as_of": d.as_of.isoformat(), "tier": m.tier, "action": m.action, "first": m.first, "reason": m.reason}

@@ -17,6 +17,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from ratchet.monitoring.health import ERROR, MIN_DAYS, Health
+from ratchet.monitoring.users import LIMIT
 from ratchet.triggers.policy import Spent, TriggerDecision, TriggerFacts, TriggerHistory, decide_retrain
 
 if TYPE_CHECKING:
@@ -77,6 +78,15 @@ class Backtest:
             if made.action == action and (tier is None or made.tier == tier)
         ]
 
+    def over_limit(self) -> dict[str, tuple[date, ...]]:
+        """By category of feedback that was over its limit, the days; also where another reason was told."""
+        found: dict[str, list[date]] = {}
+        for day, _ in self.decisions:
+            for name in sorted(day.alerts):
+                if name.startswith(LIMIT):
+                    found.setdefault(name.removeprefix(LIMIT), []).append(day.as_of.date())
+        return {category: tuple(days) for category, days in found.items()}
+
     def summary(self) -> dict[str, Any]:
         """The policy in numbers; log loss is summed over units."""
         requests, delays = self.fired(), [e.delay_days for e in self.episodes if e.delay_days is not None]
@@ -94,6 +104,7 @@ class Backtest:
             ),
             "refused_days": len(self.fired(action="refuse")),
             "noted_days": sum("noted:" in made.reason for _, made in self.decisions),
+            "limit_days": len(set().union(*self.over_limit().values())),
             "cost": len(requests) * self.assumed.cost,
             "episodes": len(self.episodes),
             "answered": len(delays),
