@@ -75,9 +75,11 @@ class Links:
             )
         ]
         docs = self.data_docs()
-        found.append(
-            ("Gate results", Cell("Data Docs" if docs else "no Data Docs were written yet", link=docs))
+        # A file to send around holds no Data Docs, whether or not they were written.
+        without = (
+            "Data Docs, beside the pages in Airflow" if self.own is None else "no Data Docs were written yet"
         )
+        found.append(("Gate results", Cell("Data Docs" if docs else without, link=docs)))
         for title, text, url, missing in (
             ("Models", "MLflow", self.settings.mlflow_ui, NO_MLFLOW),
             ("Tables", "dbt docs", self.settings.dbt_docs, NO_DBT_DOCS),

@@ -30,7 +30,7 @@ from ratchet.pages.svg import (
 )
 
 #: Characters of a name beside a forest's line.
-LONGEST = 30
+LONGEST = 26
 
 __all__ = ["SMALL", "Colour", "Series", "columns", "curve", "forest", "lines", "strip"]
 
@@ -132,7 +132,7 @@ def forest(
     low, high = value_range(values, False)
     # A name gets half of the drawing at most; the table has it in full.
     shown_names = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name, *_ in drawn]
-    left = 14 + 6.2 * max(map(len, shown_names), default=4)
+    left = 14 + 7.1 * max(map(len, shown_names), default=4)
     frame = Frame(WIDTH, 34 + 17 * max(len(drawn), 1), (low, high), (0, max(len(drawn), 1)), left=left, top=6)
     body = []
     for tick in ticks(low, high, 4):
