@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class _Part(BaseModel):
@@ -50,11 +50,23 @@ class ReceiptChannel(_Part):
 
 
 class Receipts(_Part):
-    """What people are told about what became of their feedback. Nothing is sent without a channel."""
+    """What people are told about what became of their feedback. Nothing is sent without a channel.
+
+    A receipt is written `wait_days` after its period, so that there is something to tell; 0 or a week and more: it
+    then compares the days since with the period, else the period with the one before.
+    """
 
     period_days: int = Field(default=28, gt=0)
+    wait_days: int = Field(default=0, ge=0)
     smallest_group: int = Field(default=20, ge=2)
     per_run: int = Field(default=500, gt=0)
     templates: str = Field(default="en", pattern=r"^[a-z]{2}(_[A-Z]{2})?$")
     without_consent: Literal["never", "answer"] = "never"
     channel: ReceiptChannel | None = None
+
+    @field_validator("wait_days")
+    @classmethod
+    def _enough_to_compare(cls, value: int) -> int:
+        if 0 < value < 7:
+            raise ValueError(f"wait_days is {value}: give 0, or a week and more, or there is nothing to compare")
+        return value

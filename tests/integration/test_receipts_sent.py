@@ -20,7 +20,7 @@ from ratchet.airflow.receipt_sender import deliver
 from ratchet.cli import app
 from ratchet.landing.land import land_range
 from ratchet.landing.people import person_key
-from ratchet.ledger.store import migrate
+from ratchet.ledger.store import Ledger, migrate
 from ratchet.loop import Loop, load_loop
 from ratchet.loop_privacy import ReceiptChannel, Receipts
 from ratchet.settings import Settings
@@ -287,8 +287,61 @@ def test_before_a_build_there_is_nothing_to_tell(
     settings = settings_of(tmp_path / "home")
     loop = load_loop(settings.loops_dir / "flights.yml")
     migrate(settings.ledger_url)
+    over = AS_OF + timedelta(days=loop.receipts.wait_days)
     with pytest.raises(WarehouseError, match="nothing was built yet"):
-        write(settings, loop, AS_OF, quiet)
+        write(settings, loop, over, quiet)
+
+
+def test_a_receipt_waits_and_then_tells_what_became_of_it(world: tuple[Settings, Loop]) -> None:
+    """The days since are compared with the period, and whose training counts an answer is known by then."""
+    settings, loop = world
+    loop = loop.model_copy(update={"receipts": Receipts(wait_days=14)})
+    assert last_period(loop, AS_OF) is None
+    over = AS_OF + timedelta(days=14)
+    assert last_period(loop, over) == (START, date(2013, 1, 28))
+    ledger = Ledger(settings.ledger_url)
+    # Landed on the 4th, counted from the 5th, and the labels of that day are closed on the 9th.
+    for request, as_of, version in (("early", datetime(2013, 1, 8), 6), ("late", datetime(2013, 1, 9), 7)):
+        for kind, payload in (
+            ("training", {"request": request}),
+            (
+                "rollout_started",
+                {"request": request, "experiment_id": request, "challenger_version": version},
+            ),
+        ):
+            ledger.append(loop="flights", kind=kind, key=f"{kind}:{request}", as_of=as_of, payload=payload)
+    assert write(settings, loop, over, quiet)["written"] == 3
+    told = {user: receipts_of(settings, loop, user)[1][0]["body"] for user in ("anna", "bert", "cara")}
+    learnt = "counted in what version 7 was trained on"
+    assert learnt in told["anna"] and learnt in told["cara"]
+    assert "counted in what version" not in told["bert"], "consent none"
+    with pytest.raises(ValueError, match="wait_days is 3"):
+        Receipts(wait_days=3)
+
+
+def test_what_is_told_of_the_days_since_does_not_depend_on_when_it_is_told(
+    world: tuple[Settings, Loop],
+) -> None:
+    settings, loop = world
+    loop = loop.model_copy(update={"receipts": Receipts(wait_days=14, smallest_group=2)})
+    period = (START, date(2013, 1, 28))
+    for n in range(50):
+        day = START + timedelta(days=n)
+        # Ten a day, half of them about the price until the period ends, one from then on, all for 14 days only.
+        upset = 5 if day <= period[1] else 1 if n < 42 else 10
+        rows = [
+            {"feedback_id": f"a{n}-{at}", "prediction_id": f"p{n}-{at}", "unit_id": f"UA{at}", "channel": "rating",
+             "rating": 3, "category": "price" if at < upset + n % 2 else "app_problem", "user_id": f"who{at}",
+             "is_simulated": True, "event_at": f"{day}T09:00:00Z", "received_at": f"{day}T10:00:00Z"}
+            for at in range(10)
+        ]  # fmt: skip
+        path = settings.landing_dir / "flights" / "feedback" / f"received_date={day}" / "b.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with open_warehouse(settings, purpose="test") as wh:
+        land_range(loop, settings, wh, START, START + timedelta(days=49), quiet)
+        moments = (datetime(2013, 2, 12), datetime(2013, 2, 20))
+        assert [receipts._trends(wh, loop, period, moment)["price"] for moment in moments] == ["fell", "fell"]
 
 
 def test_own_words_come_first(world: tuple[Settings, Loop]) -> None:

@@ -72,17 +72,35 @@ def test_the_receipt_says_what_was_used_and_why_not() -> None:
     assert "6 answers of yours" in text.body and "2 about a warning that did not come true" in text.body
     for phrase in (
         "it was decided whether version 3", "in the daily watch over version 3", "came after the time",
-        "no forecast that you were shown", "you did not agree", "a smaller share", "without a subject",
+        "no forecast that you were shown", "you did not agree", "Fewer of the answers", "without a subject",
     ):  # fmt: skip
         assert phrase in text.body, phrase
-    assert text.templates == "en/1"
+    assert text.templates == "en/2"
     assert said(answer(), false_alarm="fell") == said(answer(), false_alarm="fell")
+
+
+@pytest.mark.parametrize(
+    ("trend_told", "since", "before"),
+    [
+        ("fell", "Since then a smaller share", "Fewer of the answers named"),
+        ("rose", "Since then a larger share", "More of the answers named"),
+        ("same", "Since then the share of answers that name this problem has not", "has not changed by more"),
+    ],
+)
+def test_what_is_compared_with_what_is_said(trend_told: receipts.Trend, since: str, before: str) -> None:
+    waited, at_once = (
+        write(WORDS, "en", goal="g", period=PERIOD, contributions=[answer(trained_version=4)], titles=TITLES,
+              trends={"false_alarm": trend_told}, has_waited=has_waited).body
+        for has_waited in (True, False)
+    )  # fmt: skip
+    assert since in waited and since not in at_once and before in at_once
+    assert "they are counted in what version 4 was trained on" in waited
 
 
 def test_nothing_is_said_of_a_change_that_is_not_known() -> None:
     for told in ({}, {"false_alarm": "unknown"}):
         body = said(answer(), **told).body  # type: ignore[arg-type]
-        assert "share of answers" not in body
+        assert "share of answers" not in body and "the answers named" not in body
     # The person's own counts and versions are the only numbers.
     numbers = {
         w.strip(".,:") for w in said(answer(), false_alarm="rose").body.split() if w.strip(".,:").isdigit()

@@ -17,7 +17,7 @@ from jinja2 import StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 #: Version of the words and of what they are made from; a receipt says which it was written with.
-RECEIPTS_VERSION = 1
+RECEIPTS_VERSION = 2
 Trend = Literal["fell", "rose", "same", "unknown"]
 Use = Literal["decided", "watched", "late", "unplaced"]
 _FEWEST_DAYS = 5
@@ -106,12 +106,14 @@ def write(
     contributions: Sequence[Contribution],
     titles: Mapping[str, str],
     trends: Mapping[str, Trend],
+    has_waited: bool = False,
 ) -> Receipt:
     """The receipt of one person, in the words of `template` (Jinja; its first line is the subject).
 
     Args:
         titles: what each category is called for people; one without a title is called "something else".
         trends: by category; a category that is left out is unknown.
+        has_waited: whether trends compare the time since the period with it, or it with the time before.
 
     Raises:
         jinja2.TemplateError: the template is no template, or asks for something that there is not.
@@ -137,6 +139,7 @@ def write(
     ]
     said = environment.from_string(template).render(
         goal=goal, first=period[0].isoformat(), last=period[1].isoformat(), total=len(contributions), lines=lines,
+        has_waited=has_waited,
         trained=sorted({c.trained_version for c in contributions if c.trained_version is not None}),
     )  # fmt: skip
     subject, _, body = said.strip().partition("\n")

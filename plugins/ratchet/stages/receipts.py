@@ -7,7 +7,7 @@ again under the same message id, by which the receiver knows it; one that is mar
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,11 @@ class NotSent(RuntimeError):
 
 
 def last_period(loop: Loop, as_of: datetime) -> tuple[date, date] | None:
-    """The last period that is over at `as_of`: first and last received date; None before the first is."""
+    """The last period that `receipts.wait_days` have passed since: first and last received date; None before the
+    first has."""
     length = loop.receipts.period_days
-    done = (as_of.date() - loop.data_span.start).days // length
+    done = (as_of.date() - loop.data_span.start).days - loop.receipts.wait_days
+    done //= length
     if done < 1:
         return None
     first = loop.data_span.start + timedelta(days=(done - 1) * length)
@@ -94,8 +96,8 @@ def write(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str
                     continue
                 receipt = words.write(
                     template, loop.receipts.templates, goal=loop.goal, period=period,
-                    contributions=[_contribution(entries, row) for row in own.to_dict("records")],
-                    titles=titles, trends=trends,
+                    contributions=[_contribution(loop, entries, row) for row in own.to_dict("records")],
+                    titles=titles, trends=trends, has_waited=loop.receipts.wait_days > 0,
                 )  # fmt: skip
                 may_contact = _may_contact(loop, own)
                 wh.execute(
@@ -213,7 +215,7 @@ def _answers(wh: Warehouse, loop: Loop, period: tuple[date, date]) -> pd.DataFra
     )
 
 
-def _contribution(entries: list[Entry], row: dict[Any, Any]) -> Contribution:
+def _contribution(loop: Loop, entries: list[Entry], row: dict[Any, Any]) -> Contribution:
     in_window, experiment, version = row["is_in_window"], row["experiment_id"], row["model_version"]
     placed = not pd.isna(in_window)
     decided = None
@@ -238,6 +240,34 @@ def _contribution(entries: list[Entry], row: dict[Any, Any]) -> Contribution:
         model_version=told,
         decision=None if decided is None else decided.key,
         may_train=None if consent is None else "use_for_training" in consent,
+        trained_version=_learnt_by(loop, entries, pd.Timestamp(row["received_at"]).to_pydatetime(), consent),
+    )
+
+
+def _learnt_by(loop: Loop, entries: list[Entry], received_at: datetime, consent: str | None) -> int | None:
+    """The first version whose training rows count an answer of then, if the loop's features count answers.
+
+    A row counts it from the day after, and is trained on once its label window is closed.
+    """
+    learn = loop.feedback.learn
+    if not learn.complaints or (consent is not None and "use_for_training" not in consent):
+        return None
+    counted = datetime.combine(received_at.date() + timedelta(days=1), time.min)
+    known = counted + timedelta(days=1, hours=loop.label.maturity_hours)
+    offers = {
+        e.payload["request"]: int(e.payload.get("model_version") or e.payload["challenger_version"])
+        for e in entries
+        if e.kind in ("bootstrap", "rollout_started")
+    }
+    return next(
+        (
+            offers[e.payload["request"]]
+            for e in entries
+            if e.kind == "training"
+            and e.payload["request"] in offers
+            and known <= datetime.fromisoformat(e.as_of)
+        ),
+        None,
     )
 
 
@@ -248,12 +278,16 @@ def _may_contact(loop: Loop, own: pd.DataFrame) -> bool:
 
 
 def _trends(wh: Warehouse, loop: Loop, period: tuple[date, date], as_of: datetime) -> dict[str, Trend]:
-    """By category, whether its share of answers changed from the period before to this one.
+    """By category, whether its share of answers changed: from the period to the days waited since, or, without
+    waiting, from the period before to this one.
 
     Answers count by the weight that was said of them by `as_of`, and in the last version received by then: a campaign
     tells nobody that a problem grew.
     """
-    length = timedelta(days=loop.receipts.period_days)
+    length, waited = timedelta(days=loop.receipts.period_days), timedelta(days=loop.receipts.wait_days)
+    first, middle, last = period[0] - length, period[0], period[1]
+    if waited:
+        first, middle, last = period[0], period[1] + timedelta(days=1), period[1] + waited
     rows = wh.frame(
         "select f.received_date, coalesce(e.category, f.category) as category, "  # noqa: S608
         "cast(sum(cast(coalesce(w.weight, 1) as decimal(18, 6))) as double precision) as n, "
@@ -266,7 +300,7 @@ def _trends(wh: Warehouse, loop: Loop, period: tuple[date, date], as_of: datetim
         "order by y.as_of desc, y.weights_version desc) as weight_rank from ops.feedback_weights as y "
         "where y.loop = ? and y.as_of <= ?) as w on w.feedback_id = f.feedback_id and w.weight_rank = 1 "
         "where f.version_rank = 1 group by 1, 2",
-        (loop.loop, period[0] - length, period[1], as_of, loop.loop, as_of),
+        (loop.loop, first, last, as_of, loop.loop, as_of),
     )
     rows["received_date"] = pd.to_datetime(rows["received_date"]).dt.date
     totals: dict[date, float] = {}
@@ -276,7 +310,7 @@ def _trends(wh: Warehouse, loop: Loop, period: tuple[date, date], as_of: datetim
     for category, own in rows.dropna(subset=["category"]).groupby("category", sort=True):
         by_day = {day: (float(n), int(people)) for day, _, n, people in own.itertuples(index=False)}
         days = {day: Day(total, *by_day.get(day, (0.0, 0))) for day, total in sorted(totals.items())}
-        before = [value for day, value in days.items() if day < period[0]]
-        after = [value for day, value in days.items() if day >= period[0]]
+        before = [value for day, value in days.items() if day < middle]
+        after = [value for day, value in days.items() if day >= middle]
         found[str(category)] = words.trend(before, after, loop.receipts.smallest_group)
     return found
