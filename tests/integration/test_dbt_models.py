@@ -21,6 +21,7 @@ import pytest
 
 from ratchet.landing.contract import load_contract
 from ratchet.loop import load_loop
+from ratchet.monitoring.opinions import counted
 from ratchet.settings import Settings
 from ratchet.stages.dbt_environment import close_dbt, dbt_access
 from ratchet.stages.publishing import adopt_verdicts, copy_scope
@@ -600,6 +601,51 @@ def test_exposure_counts_the_arms_units_by_cohort(world: World) -> None:
         assert found["sum_log_loss"].to_numpy() == pytest.approx(
             expected["sum_log_loss"].to_numpy(), abs=1e-5
         )
+
+
+def test_scores_by_cohort_hold_the_labelled_units_of_each_cohort(world: World) -> None:
+    keys = ["departure_date", "model_version", "is_served", "cohort_dimension", "cohort_value"]
+    rows = world.frame("select * from monitoring.mon_cohort_scores_daily")
+    expected = world.frame("select * from monitoring.mon_cohorts_daily where n_labelled > 0").set_index(keys)
+    found = rows.groupby(keys)[["n_labelled", "sum_label", "sum_score"]].sum()
+    assert len(found) == len(expected) > 30
+    for column in ("n_labelled", "sum_label", "sum_score"):
+        assert found[column].to_numpy(dtype=float) == pytest.approx(
+            expected.loc[found.index, column].to_numpy(dtype=float), abs=1e-5
+        )
+
+
+def test_what_answers_count_is_the_same_by_either_sum(world: World) -> None:
+    answers = world.frame(
+        "select feedback_id, departure_date from marts.fct_feedback where is_in_window order by 1"
+    )
+    moments = [datetime(2013, 1, 20), datetime(2013, 1, 21)]
+    weighed = [
+        ("flights", answer, END, "1", at, weight, "copies")
+        for i, answer in enumerate(answers["feedback_id"].iloc[::3])
+        for at, weight in zip(moments, (0.5, (i % 5) / 4), strict=True)
+    ]
+    names = ["loop", "feedback_id", "received_date", "weights_version", "as_of", "weight", "reason"]
+    with world.open() as warehouse, warehouse.transaction():
+        warehouse.append("ops.feedback_weights", pd.DataFrame(weighed, columns=names))
+    sums = world.frame(
+        "select departure_date, answer_category, sum(n_answers) as n, sum(sum_weight) as weight "
+        "from monitoring.mon_feedback_daily where cohort_dimension = 'all' and answer_category <> 'all' "
+        "group by 1, 2 order by 1, 2"
+    )
+    said = world.frame("select * from monitoring.mon_answers_daily")
+    changes = world.frame("select * from monitoring.mon_weights_daily")
+    world.execute("delete from ops.feedback_weights")
+    assert len(sums) and len(changes) and sums["n"].sum() == len(answers)
+    keys = ["departure_date", "answer_category"]
+    now = (
+        counted(said, changes, datetime(2013, 2, 1)).groupby(keys)[["n_answers", "counts"]].sum().sort_index()
+    )
+    assert now["n_answers"].tolist() == sums["n"].tolist()
+    assert now["counts"].to_numpy() == pytest.approx(sums["weight"].to_numpy(dtype=float), abs=1e-6)
+    assert now["counts"].sum() < len(answers)
+    before = counted(said, changes, moments[0])
+    assert before["counts"].sum() == pytest.approx(len(answers) - 0.5 * len(answers.iloc[::3]))
 
 
 def test_the_champion_is_measured_on_the_units_of_each_arm(world: World) -> None:
