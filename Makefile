@@ -17,7 +17,7 @@ export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED := False
 # Importing Airflow writes its configuration file: under var/ with everything else.
 export AIRFLOW_HOME := $(CURDIR)/var/airflow
 
-.PHONY: bench-data bench-feedback feedback-api bench-judge bench-monitor help setup demo demo-smoke trials clean-demo up mlflow status docs test test-faults lint format lock
+.PHONY: story bench-data bench-feedback feedback-api bench-judge bench-monitor help setup demo demo-smoke trials clean-demo up mlflow status docs test test-faults lint format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ demo-smoke: setup ## four weeks; every stage must run, the loop need not close
 
 trials: setup ## other seasons and travellers: what the loop did from each start (STARTS=, SEEDS=)
 	@$(BIN)/ratchet trials --starts $(STARTS) --seeds $(SEEDS) --weeks $(WEEKS)
+
+story: setup ## one complaint from the first answer to the last receipt, in a folder of its own
+	@$(BIN)/ratchet story
 
 clean-demo: ## remove all state of the demo
 	rm -rf var

@@ -35,6 +35,7 @@ from ratchet.commands.backfill import backfill
 from ratchet.commands.forget import forget
 from ratchet.commands.report import report
 from ratchet.commands.rollback import rollback, withdraw
+from ratchet.commands.story import story
 from ratchet.commands.themes import themes
 from ratchet.commands.users import show as show_users
 from ratchet.commands.users import users
@@ -69,6 +70,7 @@ app.command()(approve)
 app.command()(reject)
 app.command()(forget)
 app.command()(report)
+app.command()(story)
 app.command()(themes)
 app.command()(users)
 app.command()(rollback)

@@ -88,11 +88,18 @@ class Replay:
     """Replays `loop` from `start` for some weeks, after the history before it."""
 
     def __init__(
-        self, settings: Settings, loop: Loop, start: date, seed: int, api: Orchestrator, teller: Teller
+        self,
+        settings: Settings,
+        loop: Loop,
+        start: date,
+        seed: int,
+        api: Orchestrator,
+        teller: Teller,
+        world: World | None = None,
     ) -> None:
         self.settings, self.loop, self.start, self.seed = settings, loop, start, seed
         self.api, self.teller = api, teller
-        self.world = World(settings, loop, seed)
+        self.world = world or World(settings, loop, seed)
         self.timing = Timing()
         self._failed_before = {run.run_id for run in api.runs(("failed",))}
 

@@ -138,14 +138,15 @@ def react(
     """Feedback and telemetry about one departure date's served predictions, over all time.
 
     `flights`: every flight of the date, sorted by flight_id (flight_id, carrier, origin, dest,
-    scheduled_departure_at, arrived_at, delay_minutes). `served`: at most one row per unit (prediction_id,
-    unit_id, score, event_at). `late_from`: minutes from which a flight counts as late. Returns frames with
-    FEEDBACK_COLUMNS and TELEMETRY_COLUMNS. Who was cancelled or diverted is not asked, and answers nothing.
+    scheduled_departure_at, arrived_at, delay_minutes; asked_mean, where not ASKED_MEAN use the app). `served`: at
+    most one row per unit (prediction_id, unit_id, score, event_at). `late_from`: minutes from which a flight counts
+    as late. Returns frames with FEEDBACK_COLUMNS and TELEMETRY_COLUMNS. Who was cancelled or diverted is not asked,
+    and answers nothing.
     """
     rng = np.random.default_rng([seed, departure_date.toordinal()])
     n, slots = len(flights), (len(flights), MAX_ANSWERS)
     draws = {
-        "asked": rng.poisson(ASKED_MEAN, n),
+        "asked": rng.poisson(flights.get("asked_mean", ASKED_MEAN), n),
         "answers": rng.random(n),
         "dismissed": rng.standard_normal(n),
         "reopened": rng.standard_normal(n),

@@ -1,0 +1,303 @@
+"""One complaint all the way: a route that is wrongly called on time, from the first answer to the last receipt.
+
+Real flights to some airports, except that those of one route are planted late from a day on; travellers are simulated
+as in the demo, and more of them use the app on that route. The stages run in this process, as in
+`ratchet.replay.direct`. Nothing is decided here: what is told is read from the ledger, the published summaries and
+the warehouse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ratchet.ledger.chain import Entry
+from ratchet.loop import Loop
+from ratchet.loop_privacy import ReceiptChannel
+from ratchet.loop_triggers import FeedbackLimit
+from ratchet.published import read
+from ratchet.replay.direct import DirectApi
+from ratchet.replay.driver import Replay, Teller, midnight
+from ratchet.replay.flights import load_flights
+from ratchet.replay.travellers import ASKED_MEAN
+from ratchet.replay.world import World
+from ratchet.settings import Settings
+from ratchet.stages import receipts
+from ratchet.stages.effects import SUMMARY
+from ratchet.stages.feedback_worth import FeedbackPart, feedback_worth
+from ratchet.stages.records import ledger_of
+from ratchet.warehouse.connect import open_warehouse
+
+CATEGORY = "false_reassurance"
+#: Of the answers that say what they are about, so many may be about CATEGORY.
+LIMIT = 0.18
+START, WEEKS, SEED = date(2013, 5, 28), 10, 1
+PLANTED_MINUTES = 90.0
+#: On the planted route so many times as many people use the app.
+USERS = 4.0
+#: With fewer flights in all, one route is a larger part of what people say.
+DESTINATIONS = ("ATL", "BOS", "CLT", "DCA", "DFW", "DTW", "FLL", "LAX", "MCO", "MIA", "ORD", "SFO")
+
+
+@dataclass(frozen=True)
+class Plot:
+    """What is planted: all flights from `origin` to `dest` are late from the departure date `since` on."""
+
+    origin: str = "LGA"
+    dest: str = "ATL"
+    since: date = START + timedelta(days=7)
+
+
+class PlantedWorld(World):
+    """The demo's world with fewer airports and one route late."""
+
+    def __init__(self, settings: Settings, loop: Loop, seed: int, plot: Plot) -> None:
+        super().__init__(settings, loop, seed)
+        self._plot = plot
+
+    @cached_property
+    def flights(self) -> pd.DataFrame:
+        """The year's flights to DESTINATIONS; those planted arrive PLANTED_MINUTES later than they did."""
+        flights = load_flights()
+        flights = flights[flights["dest"].isin(DESTINATIONS)].reset_index(drop=True)
+        late = (
+            (flights["origin"] == self._plot.origin)
+            & (flights["dest"] == self._plot.dest)
+            & (flights["departure_date"] >= pd.Timestamp(self._plot.since))
+            & flights["arrived_at"].notna()
+        )
+        flights.loc[late, "delay_minutes"] += PLANTED_MINUTES
+        for name in ("arrived_at", "outcome_received_at"):
+            flights.loc[late, name] += pd.Timedelta(minutes=PLANTED_MINUTES)
+        return flights.assign(asked_mean=np.where(late, USERS * ASKED_MEAN, ASKED_MEAN))
+
+
+def story_loop(loop: Loop, channel: ReceiptChannel | None = None) -> Loop:
+    """The loop with a limit on CATEGORY in place of its other events, and receipts to those who were never asked."""
+    event = loop.triggers.event.model_copy(
+        update={
+            "feedback_limits": {CATEGORY: FeedbackLimit(share=LIMIT)},
+            "drift_features": len(loop.features.columns) + 1,
+        }
+    )
+    routine = loop.triggers.routine.model_copy(update={"max_age_days": 365})
+    triggers = loop.triggers.model_copy(update={"event": event, "routine": routine})
+    told = loop.receipts.model_copy(update={"channel": channel, "without_consent": "answer"})
+    return loop.model_copy(update={"triggers": triggers, "receipts": told})
+
+
+@dataclass(frozen=True)
+class Week:
+    """Answers received about departures of a week that say what they are about, and how many of CATEGORY."""
+
+    first: date
+    answers: int
+    complaints: int
+
+    @property
+    def share(self) -> float:
+        return self.complaints / self.answers if self.answers else 0.0
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Flights of the planted route that an arm served in the rollout, how many it warned of, and complaints."""
+
+    arm: str
+    flights: int
+    warned: int
+    answers: int
+    complaints: int
+
+
+class Story:
+    """The replay of a plot, week by week, and what can be read of it."""
+
+    def __init__(
+        self, settings: Settings, loop: Loop, teller: Teller, plot: Plot | None = None, seed: int = SEED
+    ) -> None:
+        self.settings, self.loop, self.plot = settings, loop, plot or Plot()
+        world = PlantedWorld(settings, loop, seed, self.plot)
+        self._replay = Replay(settings, loop, START, seed, DirectApi(settings, loop), teller, world)
+
+    def run(self, weeks: int = WEEKS) -> None:
+        """Replay to the end of week `weeks`, and write the receipts that are due on the way."""
+        for week in range(weeks + 1):
+            self._replay.run(week)
+            if week:
+                receipts.write(self.settings, self.loop, self.end_of(week) + timedelta(hours=8), _quiet)
+
+    @staticmethod
+    def end_of(week: int) -> datetime:
+        """Midnight after the week's last day."""
+        return midnight(START + timedelta(days=7 * week))
+
+    def entries(self, *kinds: str) -> list[Entry]:
+        """The loop's entries of these kinds, oldest first."""
+        return [e for e in ledger_of(self.settings).entries(self.loop.loop) if e.kind in kinds]
+
+    def request(self) -> Entry | None:
+        """The first request for a retrain."""
+        return next((e for e in self.entries("trigger") if e.payload["action"] == "request"), None)
+
+    def promoted(self) -> Entry | None:
+        """The first promotion of a challenger."""
+        return next((e for e in self.entries("rollout_applied") if e.payload["action"] == "promote"), None)
+
+    def worth(self) -> list[FeedbackPart]:
+        """What feedback was worth in the candidate that was asked for."""
+        asked = self.request()
+        if asked is None:
+            return []
+        return [
+            part
+            for part in feedback_worth(self.loop, self.entries("evaluation"))
+            if part.as_of == asked.as_of
+        ]
+
+    def weeks(self) -> list[Week]:
+        """What was said, by week of departure."""
+        with open_warehouse(self.settings, purpose="telling the story", read_only=True) as wh:
+            rows = wh.frame(
+                "select departure_date, sum(n_answers) as answers, "
+                "sum(case when answer_category = ? then n_answers else 0 end) as complaints "
+                "from monitoring.mon_answers_daily where loop = ? and answer_category <> 'none' group by 1 order by 1",
+                (CATEGORY, self.loop.loop),
+            )
+        week = (pd.to_datetime(rows["departure_date"]) - pd.Timestamp(START)).dt.days // 7
+        return [
+            Week(START + timedelta(days=7 * int(n)), int(own["answers"].sum()), int(own["complaints"].sum()))
+            for n, own in rows.groupby(week)
+        ]
+
+    def arms(self) -> list[Arm]:
+        """The planted route in the rollout that was promoted, by arm."""
+        started = self.entries("rollout_started")
+        if not started:
+            return []
+        with open_warehouse(self.settings, purpose="telling the story", read_only=True) as wh:
+            rows = wh.frame(
+                "select p.arm, count(*) as flights, sum(case when p.score >= ? then 1 else 0 end) as warned, "
+                "sum(coalesce(a.answers, 0)) as answers, sum(coalesce(a.complaints, 0)) as complaints "
+                "from marts.fct_predictions p "
+                "inner join intermediate.int_flights_scheduled s on s.loop = p.loop and s.unit_id = p.unit_id "
+                "left join (select loop, unit_id, prediction_id, count(*) as answers, "
+                "sum(case when coalesce(category, understood_as) = ? then 1 else 0 end) as complaints "
+                "from marts.fct_feedback group by 1, 2, 3) a on a.loop = p.loop and a.unit_id = p.unit_id "
+                "and a.prediction_id = p.prediction_id "
+                "where p.loop = ? and p.is_served and p.experiment_id = ? and p.arm in ('challenger', 'control') "
+                "and s.origin = ? and s.dest = ? group by p.arm order by p.arm",
+                (self.loop.gates.evaluation.decision_threshold, CATEGORY, self.loop.loop,
+                 started[0].payload["experiment_id"], self.plot.origin, self.plot.dest),
+            )  # fmt: skip
+        return [Arm(str(arm), *(int(n) for n in numbers)) for arm, *numbers in rows.itertuples(index=False)]
+
+    def effect(self) -> dict[str, Any] | None:
+        """Whether complaints of CATEGORY fell where the challenger served, as the themes say."""
+        summary = read(self.settings, self.loop.loop, SUMMARY) or {"experiments": []}
+        for experiment in summary["experiments"]:
+            if experiment["kind"] == "rollout":
+                return next((dict(e) for e in experiment["effects"] if e["category"] == CATEGORY), None)
+        return None
+
+    def complainer(self) -> tuple[str, str]:
+        """Somebody who complained of the planted route before the retrain was asked for: person, answer.
+
+        Raises:
+            LookupError: nobody did.
+        """
+        asked = self.request()
+        until = (
+            self.end_of(WEEKS) if asked is None else datetime.fromisoformat(asked.as_of) - timedelta(days=7)
+        )
+        with open_warehouse(self.settings, purpose="telling the story", read_only=True) as wh:
+            rows = wh.frame(
+                "select f.user_id, f.feedback_id from raw.feedback f "
+                "inner join intermediate.int_flights_scheduled s on s.loop = f.loop and s.unit_id = f.unit_id "
+                "inner join marts.fct_feedback m on m.loop = f.loop and m.feedback_id = f.feedback_id "
+                "and m.is_in_window "
+                "where f.loop = ? and f.category = ? and f.comment is not null and f.user_id is not null "
+                "and s.origin = ? and s.dest = ? and s.departure_date >= ? and f.received_at < ? "
+                "order by f.received_at, f.feedback_id limit 1",
+                (self.loop.loop, CATEGORY, self.plot.origin, self.plot.dest, self.plot.since, until),
+            )
+        if rows.empty:
+            raise LookupError(f"nobody complained of {self.plot.origin}-{self.plot.dest}")
+        return str(rows["user_id"][0]), str(rows["feedback_id"][0])
+
+    def receipts(self, person: str | None = None) -> pd.DataFrame:
+        """What was written to `person`, or to everybody: person, period_start, status, body."""
+        with open_warehouse(self.settings, purpose="telling the story", read_only=True) as wh:
+            rows = wh.frame(
+                "select person, period_start, status, body from ops.receipts_outbox where loop = ? "
+                "order by period_start, person",
+                (self.loop.loop,),
+            )
+        return rows if person is None else rows[rows["person"] == person]
+
+
+def told(story: Story) -> Iterator[str]:
+    """The story in lines, from what is recorded."""
+    plot, asked, promoted = story.plot, story.request(), story.promoted()
+    route = f"{plot.origin}-{plot.dest}"
+    yield f"From {plot.since} on every flight {route} is {PLANTED_MINUTES:.0f} minutes later (planted)."
+    yield f"Simulated travellers; of the answers that say what they are about, {CATEGORY} is:"
+    for week in story.weeks():
+        yield f"  week of {week.first}: {week.share:6.1%} of {week.answers}"
+    yield f"Limit: {LIMIT:.0%}. " + (
+        "Nothing was asked for."
+        if asked is None
+        else f"{asked.as_of[:10]}: retrain asked for: {asked.payload['reason']}"
+    )
+    for part in story.worth():
+        numbers = "" if part.worth is None else f" {part.worth:+.4f} [{part.low:+.4f}, {part.high:+.4f}]"
+        yield f"Without {part.part} the candidate's log loss changes by{numbers}: {part.state}"
+    for entry in story.entries("evaluation", "rollout_started", "rollout_applied"):
+        if entry.kind == "evaluation":
+            yield f"{entry.as_of[:10]}: evaluation: {entry.payload['verdict']}"
+        elif entry.kind == "rollout_started":
+            yield f"{entry.as_of[:10]}: version {entry.payload['challenger_version']} goes on trial"
+        else:
+            yield f"{entry.as_of[:10]}: {entry.payload['action']}"
+    for arm in story.arms():
+        yield (
+            f"{route}, {arm.arm}: {arm.warned} of {arm.flights} flights warned of; "
+            f"{arm.complaints} of {arm.answers} answers are {CATEGORY}"
+        )
+    effect = story.effect()
+    if effect is not None and effect["value"] is not None:
+        yield (
+            f"{CATEGORY} a person asked, challenger less control: {effect['value']:+.4%} "
+            f"[{effect['low']:+.4%}, {effect['high']:+.4%}] over {effect['days']} days: {effect['state']}, "
+            f"{effect['verdict']}"
+        )
+    if promoted is None:
+        yield "No challenger was promoted."
+    outbox = story.receipts()
+    yield f"{len(outbox)} receipts were written to {outbox['person'].nunique()} people."
+
+
+def missing(story: Story) -> Sequence[str]:
+    """What of the story did not happen; nothing, when all did."""
+    effect, arms = story.effect(), {arm.arm: arm for arm in story.arms()}
+    asked = story.request()
+    challenger, control = arms.get("challenger"), arms.get("control")
+    checks = {
+        "no retrain was asked for because of the complaints": asked is not None and CATEGORY in asked.payload["reason"],
+        "no challenger was promoted": story.promoted() is not None,
+        "the challenger warned of the route no more often": challenger is not None and control is not None
+        and challenger.warned * control.flights > control.warned * challenger.flights,
+        "complaints are not shown to have fallen": effect is not None and effect["state"] == "fell",
+        "no receipt was written": len(story.receipts()) > 0,
+    }  # fmt: skip
+    return [what for what, is_so in checks.items() if not is_so]
+
+
+def _quiet(_: str) -> None:
+    return None
