@@ -171,6 +171,58 @@ def test_only_somebodys_decision_lets_a_cohort_go(
     assert none.exit_code == 1
 
 
+def test_a_release_in_airflow_is_that_of_the_command_but_for_who_vouches_for_it(trial: ServedWorld) -> None:
+    promote(trial, FIRST + timedelta(days=20), first(trial))
+    authenticated = trial.loop.approvals.model_copy(update={"authenticated": True})
+    strict = trial.loop.model_copy(update={"approvals": authenticated})
+    with pytest.raises(NotExcluded, match="on the page Approvals"):
+        release(trial.settings, strict, "carrier=HA", reason="r", actor="ana", log=quiet)
+    with pytest.raises(NotExcluded, match=r"from version 2 by now: look again"):
+        release(
+            trial.settings, strict, "carrier=HA", reason="r", actor="airflow:ana", by="ana", identity="airflow",
+            seen=[3], log=quiet,
+        )  # fmt: skip
+    assert not trial.ledger.entries("flights", ["cohort_released"])
+    for cohort, more in (("carrier=HA", {"identity": "airflow", "seen": [2]}), ("carrier=OO", {})):
+        loop = strict if more else trial.loop
+        release(trial.settings, loop, cohort, reason="r", actor="a", by="ana", log=quiet, **more)  # type: ignore[arg-type]
+    one, other = (e.payload for e in trial.ledger.entries("flights", ["cohort_released"]))
+    assert (one.pop("cohort"), other.pop("cohort")) == ("carrier=HA", "carrier=OO")
+    assert (one.pop("identity"), other.pop("identity")) == ("airflow", "claimed")
+    assert one == other and one["by"] == "ana"
+
+
+def test_the_pages_form_releases_for_whom_the_loop_file_names(trial: ServedWorld) -> None:
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from fastapi import HTTPException
+
+    from ratchet.airflow.page_access import Reader
+    from ratchet.airflow.page_release import released
+    from ratchet.pages.source import Source
+
+    promote(trial, FIRST + timedelta(days=20), first(trial))
+    fields = {"cohort": "carrier=HA", "instead_of": "2", "reason": "seen enough"}
+    eve, dana = (Reader(SimpleAuthManagerUser(username=name, role="user")) for name in ("eve", "Dana Reyes"))
+    for reader, change, status in (
+        (eve, {}, 403),
+        (dana, {"reason": " "}, 400),
+        (dana, {"instead_of": ""}, 400),
+        (dana, {"instead_of": "3"}, 409),
+        (dana, {"cohort": "carrier=AA"}, 409),
+    ):
+        with pytest.raises(HTTPException) as refused:
+            released(Source.of(trial.settings, trial.loop), reader, {**fields, **change})
+        assert refused.value.status_code == status
+    assert not trial.ledger.entries("flights", ["cohort_released"])
+    released(Source.of(trial.settings, trial.loop), dana, fields)
+    (entry,) = trial.ledger.entries("flights", ["cohort_released"])
+    assert (entry.actor, entry.payload["by"], entry.payload["identity"]) == (
+        "airflow:Dana Reyes", "Dana Reyes", "airflow",
+    )  # fmt: skip
+    assert [item.cohort for item in left_out(trial.ledger.entries("flights"))] == ["carrier=OO"]
+    assert (trial.routing().arms(["HA1"], {"origin": ["JFK"], "carrier": ["HA"]}) != "excluded").all()
+
+
 STEPS = {
     "append": (Ledger, "append"),
     "alias": (Registry, "set_alias"),

@@ -16,6 +16,7 @@ import numpy as np
 import sqlalchemy as sa
 from tests.unit.test_certificate_replay import append, rollout
 
+from ratchet.experiment.admission import Admission
 from ratchet.ledger.anchor import Anchor, advance
 from ratchet.ledger.chain import Entry, stored_text
 from ratchet.ledger.schema import ENTRIES
@@ -558,6 +559,18 @@ def ledger_of_rollouts(
                 entries, entry.kind, entry.key.replace("flights-exp-001", name), entry.as_of, payload
             )
             new[entry.hash] = kept.hash
+    return entries
+
+
+def ledger_of_exclusion() -> list[Entry]:
+    """A rollout that begins without two carriers."""
+    entries: list[Entry] = []
+    made = {"model_version": 1, "run_id": "a" * 32}
+    append(entries, "bootstrap", "bootstrap:2013-05-13", "2013-05-13T00:00:00", made)
+    begun = next(e for e in rollout() if e.kind == "rollout_started")
+    values = {"origin": ["EWR", "JFK", "LGA"], "carrier": ["AA", "B6"]}
+    out = Admission.of(values, {"carrier=HA": f"12 units {EVIL}", "carrier=OO": "3 clusters"})
+    append(entries, begun.kind, begun.key, begun.as_of, {**begun.payload, "admission": out.to_json()})
     return entries
 
 

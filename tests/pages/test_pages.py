@@ -14,6 +14,7 @@ import pytest
 from tests.pages.fixtures import (
     EVIL,
     installation,
+    ledger_of_exclusion,
     ledger_of_rollouts,
     monitor_drift,
     monitor_users,
@@ -28,7 +29,7 @@ from ratchet.pages.book import PAGES, made
 from ratchet.pages.decisions import approvals, certificate_page
 from ratchet.pages.links import Links
 from ratchet.pages.plots import Series, columns, lines
-from ratchet.pages.render import coded, page_html
+from ratchet.pages.render import coded, page_html, report_html
 from ratchet.pages.source import LedgerBroken, Source
 from ratchet.published import publish
 from ratchet.settings import Settings, load_settings
@@ -257,6 +258,24 @@ def test_measures_without_a_value_are_gaps(loop: Loop, tmp_path: Path) -> None:
     publish(settings, "flights", "monitor_drift", found)
     html = html_of(settings, loop, "drift")
     assert "unknown" in html and "be read (" not in html
+
+
+def test_cohorts_left_out_are_let_go_by_those_whom_the_loop_file_names(loop: Loop, tmp_path: Path) -> None:
+    settings = load_settings({"RATCHET_HOME": str(tmp_path)})
+    write_ledger(settings, ledger_of_exclusion())
+    source, links = Source.of(settings, loop), Links("flights", settings, own="/ratchet", airflow="")
+    for reader, why_not, forms in (
+        (("Dana Reyes",), "", 2),
+        (("eve",), "", 0),
+        (("Dana Reyes",), "Your role in Airflow lets you look, not answer.", 0),
+    ):
+        page = approvals(source, links, reader, why_not)
+        html = page_html(page, source, links, ["flights"], current="approvals", token="t")
+        assert html.count('name="cohort"') == forms and html.count("Left out: carrier=") == 2
+        assert html.count("You can't answer it here.") == 2 - forms
+        assert "<script>window" not in html and "&lt;script&gt;window.planted" in html
+        assert 'name="instead_of" value="2"' in html or not forms
+    assert "ratchet cohort release" in report_html(source)
 
 
 def change(settings: Settings, statement: str) -> None:

@@ -238,6 +238,23 @@ def test_another_site_cannot_answer_in_somebodys_name(served: Served) -> None:
     assert answers(served) == 0
 
 
+def test_who_may_not_answer_may_not_release_either(served: Served) -> None:
+    session, fields, address = form_of(served, "Dana Reyes")
+    form = {"token": fields["token"], "cohort": "carrier=HA", "instead_of": "2", "reason": "r"}
+    own = {"Origin": served.url}
+    for data, headers, status in (
+        (form, {"Origin": "https://evil.example"}, 403),
+        ({**form, "token": "0" * 64}, own, 403),
+        ({**form, "reason": ""}, own, 400),
+        (form, own, 409),  # nothing is excluded here
+    ):
+        assert session.post(address, data=data, headers=headers, timeout=30).status_code == status, data
+    other = requests.Session()
+    other.cookies.update({"_token": served.tokens["viewer"], "ratchet_csrf": session.cookies["ratchet_csrf"]})
+    assert other.post(address, data=form, headers=own, timeout=30).status_code == 403
+    assert not ledger_of(served.settings).entries("flights", ["cohort_released"])
+
+
 def test_pages_wait_for_nobody(served: Served) -> None:
     served.settings.warehouse_path.parent.mkdir(parents=True, exist_ok=True)
     with duckdb.connect(str(served.settings.warehouse_path)), served.settings.warehouse_lock_path.open("w"):

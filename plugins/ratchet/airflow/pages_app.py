@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.staticfiles import StaticFiles
 
 from ratchet.airflow.page_access import COOKIE, Forged, Reader, check_form, form_token, fresh_nonce
+from ratchet.airflow.page_release import released
 from ratchet.certificate.summary import NoDecision
 from ratchet.ledger.approvals import Answer
 from ratchet.loop import Loop, LoopFileError, load_loop
@@ -49,7 +50,11 @@ DOCS_POLICY = (
 )
 LONGEST_FORM = 20_000
 ANSWERS: dict[str, Answer] = {"approve": "approve", "reject": "reject"}
-SAID = {"approve": "Your yes was recorded.", "reject": "Your no was recorded."}
+SAID = {
+    "approve": "Your yes was recorded.",
+    "reject": "Your no was recorded.",
+    "released": "The cohort is released: it is served like the others from the next scoring run on.",
+}
 
 
 def _reader(user: Annotated[Any, Depends(get_user)]) -> Reader:
@@ -270,6 +275,9 @@ def _answered(request: Request, reader: Reader, loop: str, fields: dict[str, str
         raise HTTPException(403, f"Nothing was done: {error}.") from None
     if not reader.may_answer(loop):
         raise HTTPException(403, "Nothing was done: your role in Airflow lets you look, not answer.")
+    if "cohort" in fields:
+        released(source, reader, fields)
+        return RedirectResponse(f"{links.page('approvals')}?answered=released", status_code=303)
     said, reason = ANSWERS.get(fields.get("answer", "")), fields.get("reason", "").strip()
     if said is None or not reason:
         raise HTTPException(400, "Nothing was done: say yes or no, and why, for those who read the ledger.")

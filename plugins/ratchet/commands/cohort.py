@@ -42,15 +42,18 @@ def release(
     ] = None,
 ) -> None:
     """Let an excluded cohort have what serves the others, from the next scoring run on."""
+    from ratchet.ledger.approvals import Identity
     from ratchet.stages.admitting import NotExcluded
     from ratchet.stages.admitting import release as stage
 
     settings = load_settings()
     if not reason.strip():
         raise stop("--reason is empty: say why, for those who read the ledger")
+    user = getpass.getuser()
+    identity: Identity = "operating system" if by in (None, user) else "claimed"
     try:
         stage(
-            settings, loop_named(settings, loop), cohort, reason=reason, actor=by or getpass.getuser(),
+            settings, loop_named(settings, loop), cohort, reason=reason, actor=by or user, identity=identity,
             log=lambda line: console.print(line, markup=False, highlight=False),
         )  # fmt: skip
     except NotExcluded as error:

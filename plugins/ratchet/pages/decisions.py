@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ratchet.certificate.summary import Certificate, certificate_of, find
 from ratchet.ledger.chain import Entry
 from ratchet.pages import trials
 from ratchet.pages.links import Links
 from ratchet.pages.overview import decision_table
-from ratchet.pages.parts import Cell, Form, Page, Panel, Table, cells, state_cell, table
+from ratchet.pages.parts import Cell, Form, Page, Panel, ReleaseForm, Table, cells, state_cell, table
 from ratchet.pages.source import Source
+from ratchet.stages.accounts import approvers
+from ratchet.stages.admitting import LeftOut, left_out
 from ratchet.stages.approvals import waiting
 
 #: What answers a question; measurements, gates and fits are evidence.
@@ -110,9 +113,39 @@ def _sections(told: Certificate) -> Sequence[Panel]:
     return panels
 
 
+def _left_out(source: Source, reader: Sequence[str], why_not: str) -> list[Panel]:
+    """Cohorts that do not have what serves the others, each with the form that lets it go."""
+    cohorts: dict[str, list[LeftOut]] = {}
+    for item in left_out(source.entries):
+        cohorts.setdefault(item.cohort, []).append(item)
+    people = approvers(source.loop)
+    if not why_not and not set(reader) & set(people):
+        why_not = f"You are {reader[0] if reader else 'nobody'}; the loop file names {', '.join(people)}."
+    panels = []
+    for name, items in cohorts.items():
+        facts = [
+            ("served by", Cell(", ".join(f"version {one.served_by} instead of {one.instead_of}" for one in items))),
+            ("why", Cell("; ".join(dict.fromkeys(one.why for one in items)))),
+            ("known by now", Cell(_known(items[0].known, source.min_group))),
+        ]  # fmt: skip
+        form = ReleaseForm(name, ",".join(str(one.instead_of) for one in items), why_not)
+        panels.append(Panel(f"Left out: {name}", facts=tuple(facts), form=form, is_half=True))
+    return panels
+
+
+def _known(told: Mapping[str, Any] | None, k: int) -> str:
+    if told is None or told.get("value") is None:
+        return "nothing"
+    if int(told.get("units") or 0) < k:
+        return f"fewer than {k} units"
+    enough = "enough evidence" if told.get("is_enough") else "not enough evidence"
+    return f"gain {told['value']:+.4f} on {told['units']} units: {enough}"
+
+
 def approvals(source: Source, links: Links, reader: Sequence[str] = (), why_not: str = "") -> Page:
-    """What waits for people, with the form for those who may answer; `reader` are the names that who looks goes by."""
+    """What waits for people, with the forms for those who may answer; `reader` are the names that who looks goes by."""
     found = waiting(source.entries)
+    left = _left_out(source, reader, why_not)
     panels = []
     if found is None:
         panels.append(Panel("Waiting", notes=("No decision waits for anybody.",), tone="good"))
@@ -149,6 +182,7 @@ def approvals(source: Source, links: Links, reader: Sequence[str] = (), why_not:
                 plots=() if plot is None else (plot,), form=Form(entry.key, why_not),
             )
         )  # fmt: skip
+    panels += left
     past = [e for e in source.entries if e.kind == "approval"]
     rows = [
         (e.as_of[:10], state_cell(e.payload.get("answer")), str(e.payload.get("by") or "nobody"),

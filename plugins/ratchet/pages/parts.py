@@ -62,6 +62,15 @@ class Form:
 
 
 @dataclass(frozen=True)
+class ReleaseForm:
+    """What a person is asked about a cohort that is left out of the versions `instead_of`, "2" or "2,3"."""
+
+    cohort: str
+    instead_of: str
+    why_not: str = ""
+
+
+@dataclass(frozen=True)
 class LabelForm:
     """What an annotator is asked about one answer: which of `categories`, (name, title)."""
 
@@ -83,7 +92,7 @@ class Panel:
     is_small: bool = False
     is_half: bool = False
     tone: Tone = "plain"
-    form: Form | LabelForm | None = None
+    form: Form | LabelForm | ReleaseForm | None = None
 
 
 @dataclass(frozen=True)

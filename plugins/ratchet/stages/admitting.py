@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ratchet.certificate.contents import LOOKS
+from ratchet.ledger.approvals import Identity
 from ratchet.ledger.chain import Entry
 from ratchet.ledger.state import LoopState, fold
 from ratchet.loop import Loop
@@ -55,29 +56,48 @@ def _exclusions(state: LoopState) -> list[tuple[int, int, Any]]:
 
 
 def release(
-    settings: Settings, loop: Loop, cohort: str, *, reason: str, actor: str, log: Log
+    settings: Settings,
+    loop: Loop,
+    cohort: str,
+    *,
+    reason: str,
+    actor: str,
+    log: Log,
+    by: str = "",
+    identity: Identity = "claimed",
+    seen: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Record that `cohort` (`dimension=value`) is excluded no more; it is served like the others from now on.
 
+    `by` is who decided it (the actor if left out), `identity` how that is known. `seen` are the versions that the
+    person saw it excluded from: where they are others by now, they decided something else.
+
     Raises:
-        NotExcluded: it is not excluded (names those that are), or the loop takes nothing from a command line.
+        NotExcluded: it is not excluded (names those that are), not from the versions that were `seen`, or the loop
+            takes nothing from a command line.
     """
     ledger = ledger_of(settings)
     entries = ledger.entries(loop.loop)
     state, out = fold(entries), left_out(entries)
     own = [item for item in out if item.cohort == cohort]
-    if loop.approvals.authenticated:
+    if loop.approvals.authenticated and identity != "airflow":
         raise NotExcluded(
-            "the loop wants people whom Airflow knows (approvals.authenticated), and no release is asked for there: "
-            "let a reviewed change of the loop file take that key out for as long as it takes"
+            "the loop wants people whom Airflow knows (approvals.authenticated): release it on the page Approvals there"
         )
     if not own:
         told = ", ".join(dict.fromkeys(item.cohort for item in out)) or "none is"
         raise NotExcluded(f"cohort {cohort!r} is not excluded; {told}")
+    now = sorted(item.instead_of for item in own)
+    if seen is not None and sorted(seen) != now:
+        told = ", ".join(map(str, now))
+        raise NotExcluded(
+            f"cohort {cohort!r} is excluded from version {told} by now: look again before you decide"
+        )
     payload = {
         "cohort": cohort,
         "reason": reason,
-        "by": actor,
+        "by": by or actor,
+        "identity": identity,
         "released": [
             {"served_by": item.served_by, "instead_of": item.instead_of, "why": item.why, "known": item.known}
             for item in own
