@@ -99,11 +99,17 @@ def test_where_there_can_be_no_number_the_reason_is_said() -> None:
     told = auc(found)
     assert told["AA"]["state"] == "ok"
     for carrier, why in (
-        ("UA", "one class"), ("HA", "fewer than 10 units"), ("WN", "too few days: 6 of 7"), ("FL", "one class"),
+        ("UA", "fewer than 10 of one class"), ("HA", "fewer than 10 units"), ("WN", "too few days: 6 of 7"),
+        ("FL", "one class on all days but one"),
     ):  # fmt: skip
         assert why in str(told[carrier]["state"])
         assert [told[carrier][name] for name in ("value", "low", "high")] == [None] * 3
     assert auc(found, min_days=6)["WN"]["state"] == "ok"
+    # A handful that happens to be in order would have an interval without width.
+    few = rows({"AS": 2})
+    few["y"] = few["p"] >= few["p"].quantile(0.8)
+    assert auc(few)["AS"] == {"value": None, "low": None, "high": None, "state": "fewer than 10 of one class"}
+    assert auc(few, k=1)["AS"]["low"] == auc(few, k=1)["AS"]["high"] == 1.0
     assert cohort_auc(TERMS, sums(found).iloc[:0], UNTIL, 7, 7, 10) == {}
 
 

@@ -260,8 +260,8 @@ def cohort_auc(
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """AUC of each cohort in the window until `until`, with limits by the jackknife over days.
 
-    `state` says why there is no number: fewer than `k` units, fewer than `min_days` days, or only one class (also if
-    leaving one day out leaves one class: then nobody knows how far days move it).
+    `state` says why there is no number: fewer than `k` units, fewer than `min_days` days, or fewer than `k` units of
+    one class: of a few, all may stand in order on each day by chance, and an interval over days would have no width.
 
     Args:
         scores: rows of mon_cohort_scores_daily of one model.
@@ -281,10 +281,15 @@ def cohort_auc(
             state = f"fewer than {k} units"
         elif len(days) < max(2, min_days):
             state = f"too few days: {len(days)} of {max(2, min_days)}"
+        elif min(positive.sum(), (units - positive).sum()) < max(k, 1):
+            state = f"fewer than {max(k, 1)} of one class"
         else:
-            found = jackknifed(np.stack([positive, units - positive], axis=1), _auc, terms.error)
-            state = "ok" if found["low"] is not None else "one class alone, or on all days but one"
-            found = found if state == "ok" else {**NO_NUMBER}
+            told = jackknifed(np.stack([positive, units - positive], axis=1), _auc, terms.error)
+            low, high = told["low"], told["high"]
+            # Without its only day a class is gone: nobody knows how far days move it.
+            state = "ok" if low is not None and high is not None else "one class on all days but one"
+            if low is not None and high is not None:
+                found = {"value": told["value"], "low": max(0.0, low), "high": min(1.0, high)}
         answers[str(dimension), str(cohort)] = {**found, "state": state}
     return answers
 
