@@ -136,6 +136,27 @@ def rows(settings: Settings, table: str) -> int:
         return int(warehouse.scalar(f"select count(*) from ops.{table}"))
 
 
+def test_answers_that_count_otherwise_go_with_what_is_built_anyway(settings: Settings) -> None:
+    """Their features are those of the next day: they start no build of their own, and none is lost."""
+    received, other = date(2013, 8, 3), date(2013, 8, 5)
+    with open_warehouse(settings, purpose="test") as warehouse:
+        warehouse.execute(
+            "insert into ops.reweighed_partitions values ('flights', ?), ('other', ?)", (received, other)
+        )
+    reaches(settings, {date(2013, 8, 4): True})
+    assert collect(settings, LOOP, AS_OF, quiet) is None
+    with open_warehouse(settings, purpose="test") as warehouse:
+        assert warehouse.scalar("select count(*) from ops.reweighed_partitions") == 2
+    dirty(settings, "outcomes", other)
+    taken = collect(settings, LOOP, AS_OF, quiet)
+    assert taken is not None and taken["dirty"] == 2
+    with open_warehouse(settings, purpose="test") as warehouse:
+        found = warehouse.frame("select source, received_date from ops.building_partitions order by source")
+        assert found["source"].tolist() == ["feedback", "outcomes"]
+        assert pd.to_datetime(found["received_date"]).dt.date.tolist() == [received, other]
+        assert warehouse.frame("select loop from ops.reweighed_partitions")["loop"].tolist() == ["other"]
+
+
 def test_a_partition_between_landing_and_gate_waits_for_the_next_build(settings: Settings) -> None:
     dirty(settings, "outcomes", date(2013, 8, 1))
     dirty(settings, "weather", date(2013, 8, 2), verdict=None)

@@ -125,6 +125,9 @@ def test_a_campaign_is_weighed_kept_once_and_told(loop: Loop, settings: Settings
     assert (again.rows["weight"].astype(float) < 0.5).sum() == 60
     assert keep_weights(settings, loop, again, weigh_feedback(loop, again)) == 0
     assert landed.scalar("select count(*) from ops.feedback_weights") == 60
+    marked = landed.frame("select distinct received_date from ops.reweighed_partitions")
+    weighed_on = landed.frame("select distinct received_date from ops.feedback_weights")
+    assert set(marked["received_date"]) == set(weighed_on["received_date"])
     # A text model learns nothing from it.
     model, _ = fit_model(settings, loop, [], 1, quiet)
     assert model["about"]["landed"] == 40 * DAYS

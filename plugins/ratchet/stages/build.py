@@ -52,6 +52,7 @@ def collect(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
             "and b.received_date = d.received_date)",
             (name,),
         )
+        _take_reweighed(warehouse, name)
         taken = warehouse.scalar("select count(*) from ops.building_partitions where loop = ?", (name,))
         known = _known_departures(warehouse, loop)
         if not taken or known is None:
@@ -80,6 +81,23 @@ def collect(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[s
         "from": days[0].isoformat(),
         "to": days[-1].isoformat(),
     }
+
+
+def _take_reweighed(warehouse: Warehouse, name: str) -> None:
+    """Partitions whose answers count otherwise go with what is built anyway."""
+    warehouse.execute(
+        "insert into ops.building_partitions select loop, 'feedback', received_date from ops.reweighed_partitions r "
+        "where loop = ? and exists (select 1 from ops.building_partitions b where b.loop = r.loop) "
+        "and not exists (select 1 from ops.building_partitions b where b.loop = r.loop "
+        "and b.source = 'feedback' and b.received_date = r.received_date)",
+        (name,),
+    )
+    warehouse.execute(
+        "delete from ops.reweighed_partitions as r where loop = ? and exists (select 1 from "
+        "ops.building_partitions b where b.loop = r.loop and b.source = 'feedback' "
+        "and b.received_date = r.received_date)",
+        (name,),
+    )
 
 
 def _last_landed(warehouse: Warehouse, loop: Loop) -> date:

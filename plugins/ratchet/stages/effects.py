@@ -178,11 +178,10 @@ def keep_weights(settings: Settings, loop: Loop, facts: FeedbackFacts, weighed: 
                 "do update set weight = excluded.weight, reason = excluded.reason",
                 (loop.loop, key, days[key], WEIGHTS_VERSION, facts.as_of, weight, reason),
             )
-        # Features count answers by their weights: those that were built meanwhile are built again.
+        # Features count answers by their weights from the next day on, which is built next: no build is due for them.
         for day in sorted({days[key] for key, _, _ in changed}):
             wh.execute(
-                "insert into ops.dirty_partitions (loop, source, received_date) values (?, 'feedback', ?) "
-                "on conflict do nothing",
+                "insert into ops.reweighed_partitions (loop, received_date) values (?, ?) on conflict do nothing",
                 (loop.loop, day),
             )
     return len(changed)

@@ -18,6 +18,9 @@ _TABLES = {
     "ops.dirty_partitions": """
         loop varchar not null, source varchar not null, received_date date not null,
         primary key (loop, source, received_date)""",
+    "ops.reweighed_partitions": """
+        loop varchar not null, received_date date not null,
+        primary key (loop, received_date)""",
     "ops.partition_gates": """
         loop varchar not null, border varchar not null, table_name varchar not null,
         partition_date date not null, verdict varchar not null, rows integer not null, reason varchar,
