@@ -28,7 +28,7 @@ from ratchet.loop import Loop, load_loop
 from ratchet.pages.book import PAGES, made
 from ratchet.pages.decisions import approvals, certificate_page
 from ratchet.pages.links import Links
-from ratchet.pages.plots import Series, columns, lines
+from ratchet.pages.plots import Series, columns, forest, lines
 from ratchet.pages.render import coded, page_html, report_html
 from ratchet.pages.source import LedgerBroken, Source
 from ratchet.published import publish
@@ -97,6 +97,14 @@ def test_a_plots_own_text_is_escaped() -> None:
     plot = lines(EVIL, [EVIL, "b"], [Series(EVIL, [1, 2]), Series("b", [1, None])])
     other = columns(EVIL, [EVIL], [Series(EVIL, [1.0])])
     assert "<script" not in plot.svg + other.svg and "&lt;script" in plot.svg
+
+
+def test_a_plot_without_a_value_says_so() -> None:
+    empty = [lines("a", ["1", "2"], [Series("a", [None, None])]), columns("a", ["1"], [Series("a", [None])])]
+    for plot in empty:
+        assert "no value yet" in plot.svg and "mark" not in plot.svg
+    assert "no value yet" not in lines("a", ["1"], [Series("a", [1.0])]).svg
+    assert "none has limits yet" in forest("a", [("x", None, None, None, "main", "too few")]).svg
 
 
 def test_cohorts_have_an_auc_with_limits_or_the_reason_why_not(loop: Loop, full: Settings) -> None:

@@ -20,6 +20,7 @@ from ratchet.pages.svg import (
     known,
     line,
     listed,
+    nothing,
     short,
     svg,
     text,
@@ -31,6 +32,8 @@ from ratchet.pages.svg import (
 
 #: Characters of a name beside a forest's line.
 LONGEST = 26
+#: What a drawing of days says where none of them has a value.
+NO_VALUE = "no value yet on any of these days"
 
 __all__ = ["SMALL", "Colour", "Series", "columns", "curve", "forest", "lines", "strip"]
 
@@ -50,11 +53,12 @@ def lines(
 ) -> Plot:
     """Lines over equally spaced points, which are named `points`."""
     values = [n for s in series for part in (s.values, s.low, s.high) for n in known(part)]
+    drawn = bool(values)
     if limit is not None:
         values.append(limit[1])
     low, high = value_range(values, from_zero)
     frame = Frame(*size, (0, max(len(points) - 1, 1)), (low, high))
-    body = [*y_axis(frame), *axis_names(frame, points)]
+    body = [*y_axis(frame), *axis_names(frame, points)] if drawn else [nothing(frame, NO_VALUE)]
     if limit is not None:
         y = frame.at_y(limit[1])
         body.append(line(frame.left, y, frame.width - frame.right, y, "bad", dashed=True))
@@ -95,7 +99,7 @@ def columns(
     """Columns beside each other, a group a name; all from zero."""
     values = [n for s in series for n in known(s.values)]
     frame = Frame(*size, (0, max(len(names), 1)), (0, max([*values, 0.0]) * 1.05 or 1.0))
-    body = [*y_axis(frame), *axis_names(frame, names, centred=True)]
+    body = [*y_axis(frame), *axis_names(frame, names, centred=True)] if values else [nothing(frame, NO_VALUE)]
     wide = (frame.at_x(1) - frame.at_x(0)) * 0.8 / max(len(series), 1)
     for at, one in enumerate(series):
         for i, value in enumerate(one.values):
@@ -134,8 +138,8 @@ def forest(
     shown_names = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name, *_ in drawn]
     left = 14 + 7.1 * max(map(len, shown_names), default=4)
     frame = Frame(WIDTH, 34 + 17 * max(len(drawn), 1), (low, high), (0, max(len(drawn), 1)), left=left, top=6)
-    body = []
-    for tick in ticks(low, high, 4):
+    body = [] if drawn else [nothing(frame, "none has limits yet")]
+    for tick in ticks(low, high, 4) if drawn else ():
         x = frame.at_x(tick)
         body += [
             line(x, frame.top, x, frame.height - frame.bottom, "grid"),

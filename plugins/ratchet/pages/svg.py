@@ -191,6 +191,16 @@ def text(x: float, y: float, said: str, anchor: str, kind: str = "") -> str:
     return f'<text{css} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(said)}</text>'
 
 
+def nothing(frame: Frame, why: str) -> str:
+    """What stands in a drawing that has nothing to draw."""
+    return text(
+        (frame.left + frame.width - frame.right) / 2,
+        (frame.top + frame.height - frame.bottom) / 2,
+        why,
+        "middle",
+    )
+
+
 def svg(
     frame: Frame, title: str, desc: str, body: Sequence[str], legend: Sequence[tuple[str, Colour, bool]]
 ) -> Markup:
