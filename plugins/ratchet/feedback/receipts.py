@@ -11,9 +11,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Literal
 
-from jinja2 import StrictUndefined
+from jinja2 import StrictUndefined, Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 #: Version of the words and of what they are made from; a receipt says which it was written with.
@@ -91,6 +92,15 @@ def trend(before: Sequence[Day], after: Sequence[Day], smallest_group: int) -> T
     return "fell" if difference < 0 else "rose"
 
 
+@lru_cache(maxsize=8)
+def _compiled(template: str) -> Template:
+    """The words, compiled once for all whom they are for."""
+    environment = ImmutableSandboxedEnvironment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(template)
+
+
 def message_id(loop: str, person: str, period_start: date) -> str:
     """The same for the same receipt, whoever sends it and when: by it a receiver knows a second copy."""
     digest = hashlib.sha256(f"receipt:{loop}:{person}:{period_start}".encode()).hexdigest()
@@ -118,8 +128,6 @@ def write(
     Raises:
         jinja2.TemplateError: the template is no template, or asks for something that there is not.
     """
-    environment = ImmutableSandboxedEnvironment(autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                                                lstrip_blocks=True)  # fmt: skip
     kinds: dict[tuple[str, Use, int | None, bool | None], int] = {}
     for one in contributions:
         key = (one.category or "", one.use, one.model_version, one.may_train)
@@ -137,7 +145,7 @@ def write(
             kinds.items(), key=lambda item: (item[0][0], item[0][1], item[0][2] or 0, str(item[0][3]))
         )
     ]
-    said = environment.from_string(template).render(
+    said = _compiled(template).render(
         goal=goal, first=period[0].isoformat(), last=period[1].isoformat(), total=len(contributions), lines=lines,
         has_waited=has_waited,
         trained=sorted({c.trained_version for c in contributions if c.trained_version is not None}),

@@ -6,7 +6,8 @@ again under the same message id, by which the receiver knows it; one that is mar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from ratchet.warehouse.protocol import Warehouse, WarehouseError
 Log = Callable[[str], None]
 #: Sends one receipt (person, subject, body, message_id); raises when it was not taken.
 Deliver = Callable[[ReceiptChannel, dict[str, Any]], None]
+#: People in one transaction: each that is written alone waits for the disk.
+_CHUNK = 500
 #: The category of an answer: what its words were understood as today, else what its sender ticked.
 _UNDERSTOOD = (
     "left join (select x.loop, x.feedback_id, x.row_hash, max(x.category) as category "
@@ -77,41 +80,39 @@ def write(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str
     taxonomy = loop.feedback.taxonomy
     own_titles = {} if taxonomy is None else {name: c.title for name, c in taxonomy.categories.items()}
     titles = {name: f'"{title}"' for name, title in own_titles.items()} | TITLES
-    entries = ledger_of(settings).entries(loop.loop)
     with open_warehouse(settings, purpose=f"receipts of {loop.loop}") as wh:
         key_of(settings, wh, ensure(settings, loop, wh).values())
         answers = _answers(wh, loop, period)
         trends = _trends(wh, loop, period, as_of)
-        written = known = 0
-        for person, own in answers.groupby("user_id", sort=True):
+        done = _Done.of(ledger_of(settings).entries(loop.loop))
+        people = [(str(person), own) for person, own in answers.groupby("user_id", sort=True)]
+        written = 0
+        for at in range(0, len(people), _CHUNK):
             with wh.transaction(), wh.lock(f"people:{loop.loop}", shared=True):
-                if wh.scalar(
-                    "select count(*) from ops.forgotten_people where loop = ? and person = ?",
-                    (loop.loop, person),
-                ) or wh.scalar(
-                    "select count(*) from ops.receipts_outbox where loop = ? and person = ? and period_start = ?",
-                    (loop.loop, person, period[0]),
-                ):
-                    known += 1
-                    continue
-                receipt = words.write(
-                    template, loop.receipts.templates, goal=loop.goal, period=period,
-                    contributions=[_contribution(loop, entries, row) for row in own.to_dict("records")],
-                    titles=titles, trends=trends, has_waited=loop.receipts.wait_days > 0,
-                )  # fmt: skip
-                may_contact = _may_contact(loop, own)
-                wh.execute(
-                    "insert into ops.receipts_outbox values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-                    "on conflict do nothing",
-                    (
-                        loop.loop, person, *period, len(own), receipt.templates, receipt.subject, receipt.body,
-                        words.message_id(loop.loop, str(person), period[0]),
-                        "waiting" if may_contact and loop.receipts.channel is not None else "kept", None, as_of,
-                    ),
-                )  # fmt: skip
-                written += 1
-    log(f"receipts {period[0]} to {period[1]}: {written} written, {known} known or not wanted")
-    return {"written": written, "known": known, "period": [day.isoformat() for day in period]}
+                known = _known(wh, loop, period)
+                for person, own in people[at : at + _CHUNK]:
+                    if person in known:
+                        continue
+                    receipt = words.write(
+                        template, loop.receipts.templates, goal=loop.goal, period=period,
+                        contributions=[_contribution(loop, done, row) for row in own.to_dict("records")],
+                        titles=titles, trends=trends, has_waited=loop.receipts.wait_days > 0,
+                    )  # fmt: skip
+                    is_sent = _may_contact(loop, own) and loop.receipts.channel is not None
+                    wh.execute(
+                        "insert into ops.receipts_outbox values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                        "on conflict do nothing",
+                        (
+                            loop.loop, person, *period, len(own), receipt.templates, receipt.subject, receipt.body,
+                            words.message_id(loop.loop, person, period[0]), "waiting" if is_sent else "kept",
+                            None, as_of,
+                        ),
+                    )  # fmt: skip
+                    written += 1
+            log(f"receipts: {min(at + _CHUNK, len(people))} of {len(people)} people")
+    known_people = len(people) - written
+    log(f"receipts {period[0]} to {period[1]}: {written} written, {known_people} known or not wanted")
+    return {"written": written, "known": known_people, "period": [day.isoformat() for day in period]}
 
 
 def send(settings: Settings, loop: Loop, deliver: Deliver, log: Log) -> dict[str, int]:
@@ -215,36 +216,71 @@ def _answers(wh: Warehouse, loop: Loop, period: tuple[date, date]) -> pd.DataFra
     )
 
 
-def _contribution(loop: Loop, entries: list[Entry], row: dict[Any, Any]) -> Contribution:
+@dataclass(frozen=True)
+class _Done:
+    """What the ledger says became of answers: experiment -> its last look's key, experiment -> its challenger, and the
+    trainings whose model was offered, oldest first, with the version."""
+
+    looks: Mapping[str, str]
+    challengers: Mapping[str, int]
+    trainings: Sequence[tuple[datetime, int]]
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry]) -> _Done:
+        offers = {
+            e.payload["request"]: int(e.payload.get("model_version") or e.payload["challenger_version"])
+            for e in entries
+            if e.kind in ("bootstrap", "rollout_started")
+        }
+        return cls(
+            {str(e.payload["experiment_id"]): e.key for e in entries if e.kind == "rollout_decision"},
+            {
+                str(e.payload["experiment_id"]): int(e.payload["challenger_version"])
+                for e in entries
+                if e.kind == "rollout_started"
+            },
+            [
+                (datetime.fromisoformat(e.as_of), offers[e.payload["request"]])
+                for e in entries
+                if e.kind == "training" and e.payload["request"] in offers
+            ],
+        )
+
+
+def _known(wh: Warehouse, loop: Loop, period: tuple[date, date]) -> set[str]:
+    """Who has a receipt of the period already, or asked to be forgotten."""
+    found = wh.frame(
+        "select person from ops.forgotten_people where loop = ? union "
+        "select person from ops.receipts_outbox where loop = ? and period_start = ?",
+        (loop.loop, loop.loop, period[0]),
+    )
+    return set(found["person"])
+
+
+def _contribution(loop: Loop, done: _Done, row: dict[Any, Any]) -> Contribution:
     in_window, experiment, version = row["is_in_window"], row["experiment_id"], row["model_version"]
     placed = not pd.isna(in_window)
     decided = None
     if placed and bool(in_window) and isinstance(experiment, str) and experiment:
-        decided = next(
-            (e for e in reversed(entries) if e.kind == "rollout_decision" and e.payload["experiment_id"] == experiment),
-            None,
-        )  # fmt: skip
+        decided = done.looks.get(experiment)
     consent = row["consent"] if isinstance(row["consent"], str) else None
-    started = next(
-        (e for e in entries if e.kind == "rollout_started" and e.payload["experiment_id"] == experiment), None
-    )
     use: words.Use = "unplaced" if not placed else "late" if not in_window else "watched"
     told = None if not placed else int(version)
-    if decided is not None and started is not None:
-        use, told = "decided", int(started.payload["challenger_version"])
+    if decided is not None and experiment in done.challengers:
+        use, told = "decided", done.challengers[experiment]
     return Contribution(
         received_on=pd.Timestamp(row["received_at"]).date(),
         channel=str(row["channel"]),
         category=row["category"] if isinstance(row["category"], str) else None,
         use=use,
         model_version=told,
-        decision=None if decided is None else decided.key,
+        decision=decided,
         may_train=None if consent is None else "use_for_training" in consent,
-        trained_version=_learnt_by(loop, entries, pd.Timestamp(row["received_at"]).to_pydatetime(), consent),
+        trained_version=_learnt_by(loop, done, pd.Timestamp(row["received_at"]).to_pydatetime(), consent),
     )
 
 
-def _learnt_by(loop: Loop, entries: list[Entry], received_at: datetime, consent: str | None) -> int | None:
+def _learnt_by(loop: Loop, done: _Done, received_at: datetime, consent: str | None) -> int | None:
     """The first version whose training rows count an answer of then, if the loop's features count answers.
 
     A row counts it from the day after, and is trained on once its label window is closed.
@@ -254,21 +290,7 @@ def _learnt_by(loop: Loop, entries: list[Entry], received_at: datetime, consent:
         return None
     counted = datetime.combine(received_at.date() + timedelta(days=1), time.min)
     known = counted + timedelta(days=1, hours=loop.label.maturity_hours)
-    offers = {
-        e.payload["request"]: int(e.payload.get("model_version") or e.payload["challenger_version"])
-        for e in entries
-        if e.kind in ("bootstrap", "rollout_started")
-    }
-    return next(
-        (
-            offers[e.payload["request"]]
-            for e in entries
-            if e.kind == "training"
-            and e.payload["request"] in offers
-            and known <= datetime.fromisoformat(e.as_of)
-        ),
-        None,
-    )
+    return next((version for as_of, version in done.trainings if known <= as_of), None)
 
 
 def _may_contact(loop: Loop, own: pd.DataFrame) -> bool:
