@@ -80,7 +80,7 @@ def poisoned(seed: int) -> list[Figure]:
         Figure("text model under a campaign, fall of F1 with weights", max(one[0] for one in told), "", BOUND,
                note=note),
         Figure("the same without weights: it would do harm", max(one[1] for one in told), "", BOUND, "higher",
-               f"{100 * min(one[2] for one in told):.0f} % of the copies or more are found"),
+               f"at least {100 * min(one[2] for one in told):.0f} % of the copies are found"),
         Figure(f"the same of {TOO_MANY} sentences, with weights", missed[0], "",
                note=f"{100 * missed[2]:.0f} % of the copies are found: each is said hardly more often than others"),
     ]  # fmt: skip
