@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,8 @@ from ratchet.loop_days import last_answered_day
 from ratchet.loop_triggers import FeedbackLimit
 from ratchet.monitoring.measures import Facts, assess
 from ratchet.monitoring.opinions import CHANGES, counted, judge_opinions
+from ratchet.settings import load_settings
+from ratchet.stages import monitor
 from ratchet.stages.backtesting import History, Said, policy_of, replayed
 from ratchet.triggers.policy import TriggerFacts, TriggerHistory, decide_retrain
 
@@ -224,3 +227,41 @@ def test_what_counts_is_what_was_said_of_it_by_then_and_never_less_than_nothing(
         assert found["price"] == pytest.approx(expected)
     assert found["false_reassurance"] == 0.0
     assert len(counted(answers.iloc[:0], changes, datetime(2013, 5, 5))) == 0
+
+
+def test_a_measurement_writes_its_weights_down_before_it_reads_what_answers_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+
+    class Read(Exception):
+        """The sums were read; nothing after that is looked at."""
+
+    class OneChampion:
+        def entries(self, _: str) -> list[Entry]:
+            return [entry(1, "bootstrap", datetime(2013, 5, 1), {"request": "b", "model_version": 1})]
+
+    class NoWarehouse:
+        def frame(self, *_: object) -> pd.DataFrame:
+            return pd.DataFrame({"model_version": []})
+
+    def read_facts(*_: object) -> None:
+        done.append("read")
+        raise Read
+
+    fakes = {
+        "ledger_of": lambda _: OneChampion(),
+        "read": lambda *_: {"as_of": "2013-06-10T00:00:00"},
+        "keep_profile": lambda *_: None,
+        "open_warehouse": lambda *_, **__: nullcontext(NoWarehouse()),
+        "read_feedback": lambda *_: "said",
+        "weigh_feedback": lambda *_: "weighed",
+        "keep_weights": lambda *_: done.append("weights") or 3,
+        "read_facts": read_facts,
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(monitor, name, fake)
+    told: list[str] = []
+    with pytest.raises(Read):
+        monitor.measure(load_settings({}), FLIGHTS, datetime(2013, 6, 10), told.append)
+    assert (done, told) == (["weights", "read"], ["the weights of 3 answers changed"])
