@@ -17,6 +17,7 @@ from tests.pages.fixtures import (
     ledger_of_exclusion,
     ledger_of_rollouts,
     monitor_drift,
+    monitor_quality,
     monitor_users,
     publish_all,
     write_ledger,
@@ -132,6 +133,12 @@ def test_groups_below_k_show_no_number(loop: Loop, full: Settings) -> None:
     row = re.search(r"carrier=HA</td>\s*<td[^>]*>(.*?)</tr>", quality, flags=re.S)
     assert row is not None and not re.search(r"\d\.\d", row[1]), row
     assert "0.7123" not in row[1], "what is hidden has no AUC either"
+    scores = monitor_quality()
+    scores["reliability"][-1].update(n=9, rate=0.98765)
+    publish(full, "flights", "monitor_quality", scores)
+    quality = html_of(full, loop, "quality")
+    publish(full, "flights", "monitor_quality", monitor_quality())
+    assert "0.9877" not in quality and "Left out: 1 ranges of scores with fewer than 10" in quality
     assert "0.29" not in re.findall(r"challenger</td>(.*?)</tr>", drift, flags=re.S)[0]
     # With a smaller k they are shown: it is k that hides them.
     open_loop = loop.model_copy(update={"monitoring": loop.monitoring.model_copy(update={"min_group": 2})})

@@ -38,7 +38,8 @@ def quality(source: Source, links: Links) -> Page:
         return Page("quality", "Quality", (not_measured("Quality", "monitor_quality", MONITOR),))
     windows = found.get("windows") or []
     panels = [
-        _latest(found, windows), _over_time(found, windows), _cohorts(found, source.min_group), _reliability(found),
+        _latest(found, windows), _over_time(found, windows), _cohorts(found, source.min_group),
+        _reliability(found, source.min_group),
         _staleness(found, source.min_group), _detectors(found),
     ]  # fmt: skip
     lead = f"{as_of(found)} Model version {told(found.get('model_version'))}."
@@ -119,12 +120,13 @@ def _value(found: Any) -> Any:
     return found.get("value") if isinstance(found, Mapping) else found
 
 
-def _reliability(found: Mapping[str, Any]) -> Panel:
-    rows = [
+def _reliability(found: Mapping[str, Any], k: int) -> Panel:
+    known = [
         r
         for r in found.get("reliability") or []
         if r.get("rate") is not None and r.get("mean_score") is not None
     ]
+    rows = [r for r in known if int(r.get("n") or 0) >= k]
     if not rows:
         return Panel("Calibration", is_half=True, notes=("Not measured yet: no mature labels.",), tone="warn")
     total = sum(int(r.get("n") or 0) for r in rows) or 1
@@ -142,7 +144,9 @@ def _reliability(found: Mapping[str, Any]) -> Panel:
             for r in rows
         ],
     )
-    return Panel("Calibration", is_half=True, plots=(plot,), tables=(shown,))
+    less = len(known) - len(rows)
+    notes = (f"Left out: {less} ranges of scores with fewer than {k} units.",) if less else ()
+    return Panel("Calibration", is_half=True, plots=(plot,), tables=(shown,), notes=notes)
 
 
 def _cohorts(found: Mapping[str, Any], k: int) -> Panel:

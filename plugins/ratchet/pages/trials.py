@@ -103,8 +103,8 @@ def _cohort(name: str, found: Mapping[str, Any]) -> tuple[str, Any, Any, Any, pl
     return name, found.get("value"), low, high, colour, f"{found.get('units')} units"
 
 
-def reliability(evaluation: Entry | None) -> Plot | None:
-    """Share of positives against mean score, of champion and candidate."""
+def reliability(evaluation: Entry | None, k: int) -> Plot | None:
+    """Share of positives against mean score, of champion and candidate, where `k` rows or more have such a score."""
     curves = ((evaluation.payload.get("sums") or {}) if evaluation is not None else {}).get("reliability")
     parts: list[Part] = []
     for name, colour in (("candidate", "good"), ("champion", "main")):
@@ -113,9 +113,10 @@ def reliability(evaluation: Entry | None) -> Plot | None:
             points = [
                 (s / n, y / n)
                 for n, s, y in zip(part["rows"], part["scores"], part["labels"], strict=True)
-                if n
+                if n and n >= k
             ]
-            parts.append((name, points, colour, False))  # type: ignore[arg-type]
+            if points:
+                parts.append((name, points, colour, False))  # type: ignore[arg-type]
     if not parts:
         return None
     return plots.curve(
@@ -129,7 +130,7 @@ def drawings(entries: Sequence[Entry], entry: Entry, k: int) -> tuple[Plot, ...]
     found: list[Plot | None] = []
     if entry.kind in LOOKS:
         found = [boundary(entries, entry), cohorts(entry, k), harm(entries, entry)]
-    found.append(reliability(evaluation_of(entries, entry)))
+    found.append(reliability(evaluation_of(entries, entry), k))
     return tuple(plot for plot in found if plot is not None)
 
 
