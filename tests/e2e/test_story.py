@@ -96,7 +96,7 @@ def test_the_complaint_is_heard_learnt_from_and_falls(story: Story) -> None:
     arms = {arm.arm: arm for arm in story.arms()}
     challenger, control = arms["challenger"], arms["control"]
     assert challenger.complaints * control.answers < 0.5 * control.complaints * challenger.answers
-    assert any(f"{CATEGORY} a person asked, challenger less control" in line for line in lines)
+    assert any(f"{CATEGORY} a person asked on LGA-ATL, challenger less control" in line for line in lines)
 
 
 def test_the_feature_that_counts_complaints_is_in_the_new_model(story: Story) -> None:
@@ -124,7 +124,7 @@ def test_receipts_go_out_and_one_who_asks_is_forgotten(story: Story, mails: list
     loop = loop.model_copy(update={"receipts": loop.receipts.model_copy(update={"per_run": 100_000})})
     person, answer = story.complainer()
     outbox = story.receipts()
-    waiting = outbox[outbox["status"] == "waiting"]
+    waiting = outbox[outbox["state"] == "waiting"]
     sent = receipts.send(settings, loop, deliver, quiet)
     assert sent["sent"] == len(waiting) == len(mails) > 500
     assert receipts.send(settings, loop, deliver, quiet)["sent"] == 0, "once each"

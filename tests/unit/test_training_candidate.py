@@ -18,7 +18,7 @@ from ratchet.training.cost import measured
 from ratchet.training.fit import fit_model, predict_scores
 from ratchet.training.recipe import TooLittleData, rolling_splits
 from ratchet.training.search import folds_of, search_params
-from ratchet.training.weights import LABELS, WEIGHTS
+from ratchet.training.weights import LABELS
 
 START = date(2013, 1, 1)
 
@@ -134,7 +134,7 @@ def test_a_candidate_has_a_model_for_each_comparison() -> None:
     assert len(made.judged) == len(made.constants) == 3
     assert made.old_rows is not None
     assert len({*made.judged, made.old_rows, made.serving}) == 5
-    assert set(made.ablation.models) == {WHOLE, *loop.gates.evaluation.ablation.groups, WEIGHTS}
+    assert set(made.ablation.models) == {WHOLE, *loop.gates.evaluation.ablation.groups}
     assert set(made.ablation.absent) == {LABELS}, "no row of this snapshot has its label from feedback"
     assert made.seconds > 0
     assert made.megabytes > 50

@@ -32,7 +32,8 @@ def learning(**changes: Any) -> Loop:
             "params": {"max_depth": 3, "eta": 0.2, "min_child_weight": 5, "num_boost_round": 8},
         }
     )
-    learn = loop.feedback.learn.model_copy(update=changes)
+    weights = RowWeights(feature="route_complaint_share_28d", boost=1.0, at_most=2.0)
+    learn = loop.feedback.learn.model_copy(update={"weights": weights, **changes})
     feedback = loop.feedback.model_copy(update={"learn": learn})
     return loop.model_copy(update={"training": training, "feedback": feedback})
 

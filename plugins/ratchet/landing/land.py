@@ -136,7 +136,9 @@ def lag_of(loop: Loop, source: str) -> timedelta | None:
     return None if minutes is None else timedelta(minutes=minutes)
 
 
-def ensure_tables(wh: Warehouse, contracts: dict[str, SourceContract]) -> None:
+def ensure_tables(
+    wh: Warehouse, contracts: dict[str, SourceContract], *, only_those_there: bool = False
+) -> None:
     """Create the raw tables that are missing; give those that are there the columns that they lack."""
     with wh.transaction(), wh.lock("tables"):
         found = wh.frame(
@@ -147,7 +149,7 @@ def ensure_tables(wh: Warehouse, contracts: dict[str, SourceContract]) -> None:
             if present:
                 for statement in contract.additions(present):
                     wh.execute(statement)
-            else:
+            elif not only_those_there:
                 wh.execute(contract.ddl())
                 for columns in contract.indexes:
                     wh.index(contract.table, columns)

@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections.abc import Callable
 
+from ratchet.landing.contract import load_contract
+from ratchet.landing.land import ensure_tables
 from ratchet.landing.people import person_key
 from ratchet.ledger.store import migrate
 from ratchet.loop import load_loops
@@ -46,7 +48,10 @@ def prepare(settings: Settings, log: Callable[[str], None], *, with_airflow: boo
         ),
         (
             "warehouse",
-            _digest(settings, (("plugins/ratchet/warehouse", "ops.py"),)) + f" {settings.warehouse_name}",
+            _digest(
+                settings, (("plugins/ratchet/warehouse", "ops.py"), ("dbt/models/staging/sources", "*.yml"))
+            )
+            + f" {settings.warehouse_name}",
             lambda: _warehouse(settings),
         ),
         ("key for people's ids", "made", lambda: _person_key(settings)),
@@ -68,8 +73,12 @@ def prepare(settings: Settings, log: Callable[[str], None], *, with_airflow: boo
 
 
 def _warehouse(settings: Settings) -> None:
+    """Book-keeping tables, and the columns that contracts have gained since rows landed: a build reads them."""
     with open_warehouse(settings, purpose="setting up") as warehouse:
         ensure(warehouse)
+        sources = {source for loop in load_loops(settings.loops_dir).values() for source in loop.sources}
+        contracts = {source: load_contract(settings.dbt_dir, source) for source in sorted(sources)}
+        ensure_tables(warehouse, contracts, only_those_there=True)
 
 
 def _person_key(settings: Settings) -> None:

@@ -17,8 +17,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ratchet.feedback.effects import Effect, judge_effects
 from ratchet.ledger.chain import Entry
 from ratchet.loop import Loop
+from ratchet.loop_days import last_answered_day
+from ratchet.loop_feedback import RowWeights
 from ratchet.loop_privacy import ReceiptChannel
 from ratchet.loop_triggers import FeedbackLimit
 from ratchet.published import read
@@ -79,17 +82,22 @@ class PlantedWorld(World):
 
 
 def story_loop(loop: Loop, channel: ReceiptChannel | None = None) -> Loop:
-    """The loop with a limit on CATEGORY in place of its other events, and receipts to those who were never asked."""
+    """The loop with a limit on CATEGORY in place of its other events, rows weighed by complaints of their route, and
+    receipts to those who were never asked."""
     event = loop.triggers.event.model_copy(
         update={
             "feedback_limits": {CATEGORY: FeedbackLimit(share=LIMIT)},
             "drift_features": len(loop.features.columns) + 1,
+            "log_loss_margin": 1.0,
         }
     )
     routine = loop.triggers.routine.model_copy(update={"max_age_days": 365})
     triggers = loop.triggers.model_copy(update={"event": event, "routine": routine})
+    weights = RowWeights(feature="route_complaint_share_28d", boost=1.0, at_most=2.0)
+    learn = loop.feedback.learn.model_copy(update={"weights": weights})
+    feedback = loop.feedback.model_copy(update={"learn": learn})
     told = loop.receipts.model_copy(update={"channel": channel, "without_consent": "answer"})
-    return loop.model_copy(update={"triggers": triggers, "receipts": told})
+    return loop.model_copy(update={"triggers": triggers, "receipts": told, "feedback": feedback})
 
 
 @dataclass(frozen=True)
@@ -199,12 +207,46 @@ class Story:
         return [Arm(str(arm), *(int(n) for n in numbers)) for arm, *numbers in rows.itertuples(index=False)]
 
     def effect(self) -> dict[str, Any] | None:
-        """Whether complaints of CATEGORY fell where the challenger served, as the themes say."""
+        """Whether complaints of CATEGORY fell where the challenger served, on all routes, as the themes say."""
         summary = read(self.settings, self.loop.loop, SUMMARY) or {"experiments": []}
         for experiment in summary["experiments"]:
             if experiment["kind"] == "rollout":
                 return next((dict(e) for e in experiment["effects"] if e["category"] == CATEGORY), None)
         return None
+
+    def effect_on_route(self) -> Effect | None:
+        """The same of the planted route alone, judged as the themes judge a category."""
+        started, taxonomy = self.entries("rollout_started"), self.loop.feedback.taxonomy
+        if not started or taxonomy is None:
+            return None
+        counted = "sum(case when coalesce(f.category, f.understood_as) = ? then 1 else 0 end)"
+        with open_warehouse(self.settings, purpose="telling the story", read_only=True) as wh:
+            sums = wh.frame(
+                "with served as (select p.* from marts.fct_predictions p "
+                "inner join intermediate.int_flights_scheduled s on s.loop = p.loop and s.unit_id = p.unit_id "
+                "where p.loop = ? and p.is_served and p.experiment_id = ? and s.origin = ? and s.dest = ?), "
+                "asked as (select p.departure_date, p.arm, cast(sum(r.n_asked) as double) as n_asked from served p "
+                "inner join marts.fct_reactions r on r.loop = p.loop and r.prediction_id = p.prediction_id "
+                "and r.unit_id = p.unit_id group by 1, 2), "
+                f"said as (select p.departure_date, p.arm, cast({counted} as double) as n from served p "
+                "inner join marts.fct_feedback f on f.loop = p.loop and f.prediction_id = p.prediction_id "
+                "and f.unit_id = p.unit_id and f.is_in_window group by 1, 2) "
+                "select a.departure_date, a.arm, 'all' as answer_category, a.n_asked, 0.0 as n_answers, "
+                "0.0 as sum_weight from asked a union all select a.departure_date, a.arm, ?, a.n_asked, coalesce(s.n, 0), "
+                "coalesce(s.n, 0) from asked a left join said s on s.departure_date = a.departure_date "
+                "and s.arm = a.arm",
+                (
+                    self.loop.loop,
+                    started[0].payload["experiment_id"],
+                    self.plot.origin,
+                    self.plot.dest,
+                    CATEGORY,
+                    CATEGORY,
+                ),
+            )
+        sums = sums.assign(cohort_dimension="all", cohort_value="all")
+        closed, k = last_answered_day(self.loop, self.end_of(WEEKS)), self.loop.monitoring.min_group
+        return next(e for e in judge_effects(taxonomy, sums, closed, k) if e.category == CATEGORY)
 
     def complainer(self) -> tuple[str, str]:
         """Somebody who complained of the planted route before the retrain was asked for: person, answer.
@@ -232,10 +274,10 @@ class Story:
         return str(rows["user_id"][0]), str(rows["feedback_id"][0])
 
     def receipts(self, person: str | None = None) -> pd.DataFrame:
-        """What was written to `person`, or to everybody: person, period_start, status, body."""
+        """What was written to `person`, or to everybody: person, period_start, state, body."""
         with open_warehouse(self.settings, purpose="telling the story", read_only=True) as wh:
             rows = wh.frame(
-                "select person, period_start, status, body from ops.receipts_outbox where loop = ? "
+                "select person, period_start, state, body from ops.receipts_outbox where loop = ? "
                 "order by period_start, person",
                 (self.loop.loop,),
             )
@@ -270,13 +312,14 @@ def told(story: Story) -> Iterator[str]:
             f"{route}, {arm.arm}: {arm.warned} of {arm.flights} flights warned of; "
             f"{arm.complaints} of {arm.answers} answers are {CATEGORY}"
         )
-    effect = story.effect()
-    if effect is not None and effect["value"] is not None:
-        yield (
-            f"{CATEGORY} a person asked, challenger less control: {effect['value']:+.4%} "
-            f"[{effect['low']:+.4%}, {effect['high']:+.4%}] over {effect['days']} days: {effect['state']}, "
-            f"{effect['verdict']}"
-        )
+    own, effect = story.effect_on_route(), story.effect()
+    for where, found in ((f"on {route}", None if own is None else own.to_json()), ("on all routes", effect)):
+        if found is not None and found["value"] is not None:
+            yield (
+                f"{CATEGORY} a person asked {where}, challenger less control: {found['value']:+.3%} "
+                f"[{found['low']:+.3%}, {found['high']:+.3%}] over {found['days']} days: {found['state']}, "
+                f"{found['verdict']}"
+            )
     if promoted is None:
         yield "No challenger was promoted."
     outbox = story.receipts()
@@ -285,7 +328,7 @@ def told(story: Story) -> Iterator[str]:
 
 def missing(story: Story) -> Sequence[str]:
     """What of the story did not happen; nothing, when all did."""
-    effect, arms = story.effect(), {arm.arm: arm for arm in story.arms()}
+    effect, arms = story.effect_on_route(), {arm.arm: arm for arm in story.arms()}
     asked = story.request()
     challenger, control = arms.get("challenger"), arms.get("control")
     checks = {
@@ -293,7 +336,7 @@ def missing(story: Story) -> Sequence[str]:
         "no challenger was promoted": story.promoted() is not None,
         "the challenger warned of the route no more often": challenger is not None and control is not None
         and challenger.warned * control.flights > control.warned * challenger.flights,
-        "complaints are not shown to have fallen": effect is not None and effect["state"] == "fell",
+        "complaints are not shown to have fallen": effect is not None and effect.state == "fell",
         "no receipt was written": len(story.receipts()) > 0,
     }  # fmt: skip
     return [what for what, is_so in checks.items() if not is_so]
