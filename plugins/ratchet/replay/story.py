@@ -39,11 +39,11 @@ from ratchet.warehouse.connect import open_warehouse
 
 CATEGORY = "false_reassurance"
 #: Of the answers that say what they are about, so many may be about CATEGORY.
-LIMIT = 0.18
-START, WEEKS, SEED = date(2013, 5, 28), 10, 1
+LIMIT = FeedbackLimit(share=0.16, k_of_n_days=(7, 10))
+START, WEEKS, SEED = date(2013, 5, 28), 12, 1
 PLANTED_MINUTES = 90.0
 #: On the planted route so many times as many people use the app.
-USERS = 4.0
+USERS = 3.0
 #: With fewer flights in all, one route is a larger part of what people say.
 DESTINATIONS = ("ATL", "BOS", "CLT", "DCA", "DFW", "DTW", "FLL", "LAX", "MCO", "MIA", "ORD", "SFO")
 
@@ -52,8 +52,8 @@ DESTINATIONS = ("ATL", "BOS", "CLT", "DCA", "DFW", "DTW", "FLL", "LAX", "MCO", "
 class Plot:
     """What is planted: all flights from `origin` to `dest` are late from the departure date `since` on."""
 
-    origin: str = "LGA"
-    dest: str = "ATL"
+    origin: str = "JFK"
+    dest: str = "LAX"
     since: date = START + timedelta(days=7)
 
 
@@ -86,7 +86,7 @@ def story_loop(loop: Loop, channel: ReceiptChannel | None = None) -> Loop:
     receipts to those who were never asked."""
     event = loop.triggers.event.model_copy(
         update={
-            "feedback_limits": {CATEGORY: FeedbackLimit(share=LIMIT)},
+            "feedback_limits": {CATEGORY: LIMIT},
             "drift_features": len(loop.features.columns) + 1,
             "log_loss_margin": 1.0,
         }
@@ -232,8 +232,8 @@ class Story:
                 "inner join marts.fct_feedback f on f.loop = p.loop and f.prediction_id = p.prediction_id "
                 "and f.unit_id = p.unit_id and f.is_in_window group by 1, 2) "
                 "select a.departure_date, a.arm, 'all' as answer_category, a.n_asked, 0.0 as n_answers, "
-                "0.0 as sum_weight from asked a union all select a.departure_date, a.arm, ?, a.n_asked, coalesce(s.n, 0), "
-                "coalesce(s.n, 0) from asked a left join said s on s.departure_date = a.departure_date "
+                "0.0 as sum_weight from asked a union all select a.departure_date, a.arm, ?, a.n_asked, "
+                "coalesce(s.n, 0), coalesce(s.n, 0) from asked a left join said s on s.departure_date = a.departure_date "
                 "and s.arm = a.arm",
                 (
                     self.loop.loop,
@@ -292,7 +292,7 @@ def told(story: Story) -> Iterator[str]:
     yield f"Simulated travellers; of the answers that say what they are about, {CATEGORY} is:"
     for week in story.weeks():
         yield f"  week of {week.first}: {week.share:6.1%} of {week.answers}"
-    yield f"Limit: {LIMIT:.0%}. " + (
+    yield f"Limit: {LIMIT.share:.0%}. " + (
         "Nothing was asked for."
         if asked is None
         else f"{asked.as_of[:10]}: retrain asked for: {asked.payload['reason']}"
