@@ -178,4 +178,5 @@ def test_a_cost_is_never_nothing() -> None:
         held = np.ones(4_000_000)
     assert held.sum() > 0
     assert cost.seconds > 0
+    assert cost.cpu_seconds > 0
     assert cost.megabytes > 30

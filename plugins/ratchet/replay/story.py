@@ -219,7 +219,6 @@ class Story:
         started, taxonomy = self.entries("rollout_started"), self.loop.feedback.taxonomy
         if not started or taxonomy is None:
             return None
-        counted = "sum(case when coalesce(f.category, f.understood_as) = ? then 1 else 0 end)"
         with open_warehouse(self.settings, purpose="telling the story", read_only=True) as wh:
             sums = wh.frame(
                 "with served as (select p.* from marts.fct_predictions p "
@@ -228,13 +227,14 @@ class Story:
                 "asked as (select p.departure_date, p.arm, cast(sum(r.n_asked) as double) as n_asked from served p "
                 "inner join marts.fct_reactions r on r.loop = p.loop and r.prediction_id = p.prediction_id "
                 "and r.unit_id = p.unit_id group by 1, 2), "
-                f"said as (select p.departure_date, p.arm, cast({counted} as double) as n from served p "
+                "said as (select p.departure_date, p.arm, cast(sum(case when coalesce(f.category, f.understood_as) = ? "
+                "then 1 else 0 end) as double) as n from served p "
                 "inner join marts.fct_feedback f on f.loop = p.loop and f.prediction_id = p.prediction_id "
                 "and f.unit_id = p.unit_id and f.is_in_window group by 1, 2) "
                 "select a.departure_date, a.arm, 'all' as answer_category, a.n_asked, 0.0 as n_answers, "
                 "0.0 as sum_weight from asked a union all select a.departure_date, a.arm, ?, a.n_asked, "
-                "coalesce(s.n, 0), coalesce(s.n, 0) from asked a left join said s on s.departure_date = a.departure_date "
-                "and s.arm = a.arm",
+                "coalesce(s.n, 0), coalesce(s.n, 0) from asked a "
+                "left join said s on s.departure_date = a.departure_date and s.arm = a.arm",
                 (
                     self.loop.loop,
                     started[0].payload["experiment_id"],

@@ -130,6 +130,7 @@ def fit(settings: Settings, loop: Loop, job: Job, log: Log) -> dict[str, Any]:
     }
     cost = {
         "seconds": candidate.seconds,
+        "cpu_seconds": round(candidate.cpu_seconds, 3),
         "megabytes": candidate.megabytes,
         "ablation": {
             "rows": candidate.ablation.rows,
@@ -216,6 +217,7 @@ def _kept(settings: Settings, job: Job) -> Candidate:
         ),
         seconds=float(cost["seconds"]),
         megabytes=float(cost["megabytes"]),
+        cpu_seconds=float(cost["cpu_seconds"]),
     )
 
 

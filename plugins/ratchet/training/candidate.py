@@ -47,7 +47,8 @@ class Candidate:
 
     `logistic` was fitted before the newest window, `old_rows` is the recipe on the rows that the champion knew
     (None when there is no champion, or no newer row), `serving` the recipe on all rows. `seconds` is the time
-    of that last fit, `megabytes` the process's largest memory in all of them.
+    of that last fit; `cpu_seconds` is what all of it cost, search and ablation too, and `megabytes` the process's
+    largest memory in it.
     """
 
     params: Params
@@ -60,6 +61,7 @@ class Candidate:
     ablation: Ablation
     seconds: float
     megabytes: float
+    cpu_seconds: float
 
 
 def make_candidate(
@@ -131,6 +133,7 @@ def make_candidate(
         ablation=ablation,
         seconds=seconds,
         megabytes=cost.megabytes,
+        cpu_seconds=cost.cpu_seconds,
     )
 
 

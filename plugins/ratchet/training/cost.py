@@ -1,4 +1,4 @@
-"""What a fit costs: seconds by the clock and the largest memory of its process. Evidence, never part of a model."""
+"""What a fit costs: seconds by the clock, of the processors, and memory. Evidence, never part of a model."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass
 class Cost:
-    """Seconds and megabytes; nan-free once the block that measures them has ended."""
+    """Seconds, seconds of all processors, and megabytes; nan-free once the block that measures them has ended."""
 
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     megabytes: float = 0.0
 
 
@@ -30,11 +31,12 @@ def measured() -> Iterator[Cost]:
     cost = Cost()
     with suppress(OSError):
         _CLEAR.write_text("5", encoding="ascii")
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     try:
         yield cost
     finally:
         cost.seconds = time.perf_counter() - start
+        cost.cpu_seconds = time.process_time() - start_cpu
         cost.megabytes = _peak_megabytes()
 
 
