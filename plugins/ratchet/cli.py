@@ -158,7 +158,13 @@ def docs() -> None:
 
 
 @app.command()
-def rebuild(loop: LoopName = "flights") -> None:
+def rebuild(
+    loop: LoopName = "flights",
+    take_over: Annotated[
+        bool,
+        typer.Option(help="Also what a build took that failed and can't end; it must not be running."),
+    ] = False,
+) -> None:
     """After a change of a dbt model: build every date anew, judge it and publish it."""
     from ratchet.stages.build import rebuild as stage
     from ratchet.stages.dbt_environment import BuildFailed
@@ -166,7 +172,12 @@ def rebuild(loop: LoopName = "flights") -> None:
 
     settings = load_settings()
     try:
-        done = stage(settings, _loop(settings, loop), lambda line: console.print(line, markup=False))
+        done = stage(
+            settings,
+            _loop(settings, loop),
+            lambda line: console.print(line, markup=False),
+            take_over=take_over,
+        )
     except (BuildFailed, WarehouseError) as error:
         raise _stop(str(error)) from None
     console.print(f"{done['visible']} feature partitions are visible")

@@ -169,12 +169,14 @@ def write_scope(warehouse: Warehouse, loop: Loop, dates: dict[date, bool], as_of
     )
 
 
-def rebuild(settings: Settings, loop: Loop, log: Log) -> dict[str, Any]:
+def rebuild(settings: Settings, loop: Loop, log: Log, *, take_over: bool = False) -> dict[str, Any]:
     """Build every known date anew with the models as they are now, judge and publish: after a change of SQL.
+
+    `take_over`: what a build took that can't end any more is built with the rest. That build must not be running.
 
     Raises:
         BuildFailed: a model or a test failed; the rebuilt features stay invisible.
-        WarehouseError: nothing has landed yet.
+        WarehouseError: nothing has landed yet, or a build took partitions and did not end.
     """
     built = read_summary(settings, loop.loop, "partitions")
     with open_warehouse(settings, purpose=f"rebuilding {loop.loop}") as warehouse, warehouse.transaction():
@@ -184,9 +186,10 @@ def rebuild(settings: Settings, loop: Loop, log: Log) -> dict[str, Any]:
         unfinished = warehouse.scalar(
             "select count(*) from ops.building_partitions where loop = ?", (loop.loop,)
         )
-        if unfinished:
+        if unfinished and not take_over:
             raise WarehouseError(
-                f"a build took {unfinished} partitions and did not end: clear build_models of its run first"
+                f"a build took {unfinished} partitions and did not end: clear build_models of its run first, or, if it "
+                "fails because models have changed since, `ratchet rebuild --take-over`"
             )
         as_of = datetime.fromisoformat(built["as_of"])
         dates = buildable(loop, all_departures(warehouse, loop), _last_landed(warehouse, loop))
