@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,10 @@ from ratchet.warehouse.protocol import Warehouse, WarehouseError
 Log = Callable[[str], None]
 #: Sends one receipt (person, subject, body, message_id); raises when it was not taken.
 Deliver = Callable[[ReceiptChannel, dict[str, Any]], None]
+_OUTBOX = (
+    "loop", "person", "period_start", "period_end", "contributions", "templates", "subject", "body", "message_id",
+    "state", "channel", "as_of",
+)  # fmt: skip
 #: People in one transaction: each that is written alone waits for the disk.
 _CHUNK = 500
 #: The category of an answer: what its words were understood as today, else what its sender ticked.
@@ -85,30 +91,32 @@ def write(settings: Settings, loop: Loop, as_of: datetime, log: Log) -> dict[str
         answers = _answers(wh, loop, period)
         trends = _trends(wh, loop, period, as_of)
         done = _Done.of(ledger_of(settings).entries(loop.loop))
-        people = [(str(person), own) for person, own in answers.groupby("user_id", sort=True)]
+        rows = answers.sort_values("user_id", kind="stable").to_dict("records")
+        people = [(str(person), list(own)) for person, own in groupby(rows, key=itemgetter("user_id"))]
         written = 0
         for at in range(0, len(people), _CHUNK):
             with wh.transaction(), wh.lock(f"people:{loop.loop}", shared=True):
-                known = _known(wh, loop, period)
+                known, outbox = _known(wh, loop, period), []
                 for person, own in people[at : at + _CHUNK]:
                     if person in known:
                         continue
                     receipt = words.write(
                         template, loop.receipts.templates, goal=loop.goal, period=period,
-                        contributions=[_contribution(loop, done, row) for row in own.to_dict("records")],
+                        contributions=[_contribution(loop, done, row) for row in own],
                         titles=titles, trends=trends, has_waited=loop.receipts.wait_days > 0,
                     )  # fmt: skip
                     is_sent = _may_contact(loop, own) and loop.receipts.channel is not None
-                    wh.execute(
-                        "insert into ops.receipts_outbox values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-                        "on conflict do nothing",
+                    outbox.append(
                         (
                             loop.loop, person, *period, len(own), receipt.templates, receipt.subject, receipt.body,
                             words.message_id(loop.loop, person, period[0]), "waiting" if is_sent else "kept",
                             None, as_of,
-                        ),
+                        )
                     )  # fmt: skip
-                    written += 1
+                # The key refuses a receipt that another run wrote meanwhile: this one fails, and the next finds it.
+                if outbox:
+                    wh.append("ops.receipts_outbox", pd.DataFrame(outbox, columns=list(_OUTBOX)))
+                    written += len(outbox)
             log(f"receipts: {min(at + _CHUNK, len(people))} of {len(people)} people")
     known_people = len(people) - written
     log(f"receipts {period[0]} to {period[1]}: {written} written, {known_people} known or not wanted")
@@ -293,9 +301,9 @@ def _learnt_by(loop: Loop, done: _Done, received_at: datetime, consent: str | No
     return next((version for as_of, version in done.trainings if known <= as_of), None)
 
 
-def _may_contact(loop: Loop, own: pd.DataFrame) -> bool:
+def _may_contact(loop: Loop, own: Sequence[Mapping[Any, Any]]) -> bool:
     """What the person said last counts; of somebody who was never asked, what the loop file says."""
-    said = [text for text in own["consent"] if isinstance(text, str)]
+    said = [row["consent"] for row in own if isinstance(row["consent"], str)]
     return "contact" in said[-1].split("+") if said else loop.receipts.without_consent == "answer"
 
 
