@@ -39,11 +39,11 @@ from ratchet.warehouse.connect import open_warehouse
 
 CATEGORY = "false_reassurance"
 #: Of the answers that say what they are about, so many may be about CATEGORY.
-LIMIT = FeedbackLimit(share=0.16, k_of_n_days=(7, 10))
-START, WEEKS, SEED = date(2013, 5, 28), 12, 1
+LIMIT = FeedbackLimit(share=0.14, k_of_n_days=(10, 14))
+START, WEEKS, SEED = date(2013, 5, 28), 10, 1
 PLANTED_MINUTES = 90.0
 #: On the planted route so many times as many people use the app.
-USERS = 3.0
+USERS = 4.0
 #: With fewer flights in all, one route is a larger part of what people say.
 DESTINATIONS = ("ATL", "BOS", "CLT", "DCA", "DFW", "DTW", "FLL", "LAX", "MCO", "MIA", "ORD", "SFO")
 
@@ -52,8 +52,8 @@ DESTINATIONS = ("ATL", "BOS", "CLT", "DCA", "DFW", "DTW", "FLL", "LAX", "MCO", "
 class Plot:
     """What is planted: all flights from `origin` to `dest` are late from the departure date `since` on."""
 
-    origin: str = "JFK"
-    dest: str = "LAX"
+    origin: str = "LGA"
+    dest: str = "ATL"
     since: date = START + timedelta(days=7)
 
 
@@ -82,8 +82,8 @@ class PlantedWorld(World):
 
 
 def story_loop(loop: Loop, channel: ReceiptChannel | None = None) -> Loop:
-    """The loop with a limit on CATEGORY in place of its other events, rows weighed by complaints of their route, and
-    receipts to those who were never asked."""
+    """The loop with a limit on CATEGORY in place of its other events, rows weighed by complaints of their route, a
+    longer comparison, and receipts to those who were never asked."""
     event = loop.triggers.event.model_copy(
         update={
             "feedback_limits": {CATEGORY: LIMIT},
@@ -96,8 +96,18 @@ def story_loop(loop: Loop, channel: ReceiptChannel | None = None) -> Loop:
     weights = RowWeights(feature="route_complaint_share_28d", boost=1.0, at_most=2.0)
     learn = loop.feedback.learn.model_copy(update={"weights": weights})
     feedback = loop.feedback.model_copy(update={"learn": learn})
+    # Fewer steps and a longer comparison: what is to be seen is what complaints do.
+    lasting = {"shadow": 3, "canary_25": 3, "ab": 14}
+    stages = tuple(
+        stage.model_copy(update={"min_days": lasting[stage.name]})
+        for stage in loop.rollout.stages
+        if stage.name in lasting
+    )
+    rollout = loop.rollout.model_copy(update={"stages": stages})
     told = loop.receipts.model_copy(update={"channel": channel, "without_consent": "answer"})
-    return loop.model_copy(update={"triggers": triggers, "receipts": told, "feedback": feedback})
+    return loop.model_copy(
+        update={"triggers": triggers, "receipts": told, "feedback": feedback, "rollout": rollout}
+    )
 
 
 @dataclass(frozen=True)
