@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmarks.history import fill
@@ -29,7 +30,8 @@ JUDGED_FROM = date(2013, 5, 8)
 
 def year_of_features(settings: Settings, loop: Loop, cache: Path) -> pd.DataFrame:
     """The labelled feature rows of the real year, one a flight; kept in `cache` for a second run."""
-    if not cache.exists():
+    known = set(pq.read_schema(cache).names) if cache.exists() else set()
+    if not known >= set(loop.features.columns):
         fill(settings, loop, 1, lambda _: None)
         build(settings, loop, gate=False, tests=False)
         with open_warehouse(settings, purpose="the year's features", read_only=True) as wh:

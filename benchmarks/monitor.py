@@ -47,7 +47,11 @@ def drift(home: Path, peers: bool) -> Rows:
     """A million rows against a million of all features (20 or so), all distances."""
     home.mkdir(parents=True, exist_ok=True)
     _piece("prepare", home, str(ROWS))
-    both, stored = _piece("both", home), _piece("stored", home)
+    # A second is short: the middle one of three.
+    both, stored = (
+        sorted((_piece(name, home) for _ in range(3)), key=lambda one: one["seconds"])[1]
+        for name in ("both", "stored")
+    )
     columns = len(load_loop(ROOT / "loops" / "flights.yml").features.columns)
     if stored["rows"] != ROWS or stored["features"] != columns:
         raise RuntimeError(f"the report looked at {stored['rows']:.0f} rows of {stored['features']} features")
@@ -81,12 +85,13 @@ def drift(home: Path, peers: bool) -> Rows:
 
 
 def memory(home: Path, scale: int) -> Rows:
-    """The report over `scale` million rows beside that over a million."""
+    """The report over `scale` million rows beside that over a tenth of them."""
     small, large = home / "small", home / "large"
-    for where, rows in ((small, ROWS), (large, scale * ROWS)):
+    fewer = max(1, scale // 10)
+    for where, rows in ((small, fewer * ROWS), (large, scale * ROWS)):
         where.mkdir(parents=True, exist_ok=True)
         _piece("prepare", where, str(rows), *(() if where == small else ("second",)))
-        # The profile of a model that was trained on a million rows; all the rows are reported on.
+        # The profile of a model that was trained on the smaller one's first span; all the rows are reported on.
         if where == small:
             _piece("profile", small)
         else:
@@ -94,7 +99,7 @@ def memory(home: Path, scale: int) -> Rows:
     one, many = _piece("stored", small), _piece("stored", large)
     return [
         Figure(
-            f"memory of {scale} million rows against one million", many["megabytes"] / one["megabytes"], "times", 2,
+            f"memory of {scale} million rows against {fewer} million", many["megabytes"] / one["megabytes"], "times", 2,
             note=f"{many['megabytes']:.0f} MB in {many['seconds']:.1f} s; {one['megabytes']:.0f} MB",
         )
     ]  # fmt: skip
@@ -125,7 +130,9 @@ def _chosen(only: str, tables: dict[str, Callable[[], Rows]]) -> Iterator[tuple[
 
 def main(
     runs: Annotated[int, typer.Option(min=5, help="Simulated 60 days each.")] = 30,
-    scale: Annotated[int, typer.Option(min=1, help="Million rows of the large report.")] = 10,
+    scale: Annotated[
+        int, typer.Option(min=1, help="Million rows of the large report; the small one has a tenth.")
+    ] = 100,
     only: Annotated[str, typer.Option(help="Tables to make, comma between them; empty: all.")] = "",
     peers: Annotated[bool, typer.Option(help="Install and run Evidently and NannyML.")] = True,
     home: Annotated[Path, typer.Option(help="Where rows and the peers' environments are.")] = ROOT

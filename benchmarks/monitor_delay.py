@@ -126,9 +126,10 @@ def delay(home: Path) -> list[Figure]:
     """
     shutil.rmtree(home, ignore_errors=True)
     command = ["replay", "--start", "2013-05-28", "--seed", "1", "--weeks", "4", "--smoke"]
+    own = {"RATCHET_HOME": str(home), "AIRFLOW_HOME": str(home / "airflow")}
     done = subprocess.run(
         [sys.executable, "-m", "ratchet.cli", *command],
-        env={**os.environ, "RATCHET_HOME": str(home), "AIRFLOW_HOME": str(home / "airflow")}, cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, **own}, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"the replay failed:\n{(done.stdout + done.stderr)[-2000:]}")

@@ -25,7 +25,8 @@ from ratchet.loop import load_loop
 from ratchet.loop_privacy import ReceiptChannel
 from ratchet.published import read
 from ratchet.replay.setup import prepare
-from ratchet.replay.story import CATEGORY, LIMIT, Story, missing, story_loop, told
+from ratchet.replay.story import Story, missing, told
+from ratchet.replay.story_world import CATEGORY, LIMIT, story_loop
 from ratchet.settings import load_settings
 from ratchet.stages import receipts
 from ratchet.stages.forget import forget

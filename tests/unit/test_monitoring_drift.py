@@ -57,7 +57,8 @@ def test_bins_cover_each_feature_and_their_shares_are_what_the_histogram_counts(
     loop, frame = flights_loop(), training_rows()
     bins = reference_bins(frame, loop, model_version=3)
     assert set(bins["feature"]) == set(loop.features.columns)
-    assert bins.groupby("feature")["reference_share"].sum().to_numpy() == pytest.approx(np.ones(len(loop.features.columns)))
+    whole = np.ones(len(loop.features.columns))
+    assert bins.groupby("feature")["reference_share"].sum().to_numpy() == pytest.approx(whole)
     assert (bins["model_version"] == 3).all()
     for name in ("departure_hour", "precipitation_in", "wind_gust_mph", "plane_seats"):
         own = bins[bins["feature"] == name]

@@ -50,7 +50,8 @@ def story(
 def tell(home: Path) -> list[str]:
     """Play the story in `home` and print it; what of it did not happen."""
     from ratchet.replay.setup import prepare
-    from ratchet.replay.story import Story, missing, story_loop, told
+    from ratchet.replay.story import Story, missing, told
+    from ratchet.replay.story_world import story_loop
     from ratchet.stages.forget import forget
 
     settings = _settings(home)
