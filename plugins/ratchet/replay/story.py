@@ -6,7 +6,7 @@ ledger, the published summaries and the warehouse.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -179,8 +179,8 @@ class Story:
         closed, k = last_answered_day(self.loop, self.end_of(WEEKS)), self.loop.monitoring.min_group
         return next(e for e in judge_effects(taxonomy, sums, closed, k) if e.category == CATEGORY)
 
-    def complainer(self) -> tuple[str, str]:
-        """Somebody who complained of the planted route before the retrain was asked for: person, answer.
+    def complainer(self, among: Collection[str] | None = None) -> tuple[str, str]:
+        """Somebody (of `among`) who complained of the planted route before the retrain was asked for: person, answer.
 
         Raises:
             LookupError: nobody did.
@@ -197,12 +197,14 @@ class Story:
                 "and m.is_in_window "
                 "where f.loop = ? and f.category = ? and f.comment is not null and f.user_id is not null "
                 "and s.origin = ? and s.dest = ? and s.departure_date >= ? and f.received_at < ? "
-                "order by f.received_at, f.feedback_id limit 1",
+                "order by f.received_at, f.feedback_id",
                 (self.loop.loop, CATEGORY, self.plot.origin, self.plot.dest, self.plot.since, until),
             )
+        if among is not None:
+            rows = rows[rows["user_id"].isin(list(among))]
         if rows.empty:
             raise LookupError(f"nobody complained of {self.plot.origin}-{self.plot.dest}")
-        return str(rows["user_id"][0]), str(rows["feedback_id"][0])
+        return str(rows["user_id"].iloc[0]), str(rows["feedback_id"].iloc[0])
 
     def receipts(self, person: str | None = None) -> pd.DataFrame:
         """What was written to `person`, or to everybody: person, period_start, state, body."""
