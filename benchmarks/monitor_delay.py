@@ -125,14 +125,15 @@ def delay(home: Path) -> list[Figure]:
         NoTraining: no request started a training.
     """
     shutil.rmtree(home, ignore_errors=True)
-    command = ["replay", "--start", "2013-05-28", "--seed", "1", "--weeks", "4", "--smoke"]
     own = {"RATCHET_HOME": str(home), "AIRFLOW_HOME": str(home / "airflow")}
-    done = subprocess.run(
-        [sys.executable, "-m", "ratchet.cli", *command],
-        env={**os.environ, **own}, cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"the replay failed:\n{(done.stdout + done.stderr)[-2000:]}")
+    replay = ["replay", "--start", "2013-05-28", "--seed", "1", "--weeks", "4", "--smoke"]
+    for command in (["setup"], replay):
+        done = subprocess.run(
+            [sys.executable, "-m", "ratchet.cli", *command],
+            env={**os.environ, **own}, cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"{command[0]} failed:\n{(done.stdout + done.stderr)[-2000:]}")
     figures = longest(home / "airflow" / "airflow.db")
     shutil.rmtree(home)
     return figures
