@@ -131,7 +131,7 @@ def test_receipts_go_out_and_one_who_asks_is_forgotten(story: Story, mails: list
     receivers = {to[0].partition("@")[0]: message for to, message in mails}
     person, answer = story.complainer(receivers)
     theirs = [message for to, message in mails if to == [f"{person}@people.example"]]
-    text = " ".join(str(theirs[0].get_payload(decode=True), "utf-8").split())
+    text = " ".join(theirs[0].get_payload(0).get_payload(decode=True).decode().split())
     assert "a delay that we did not warn you of" in text
     assert "they are counted in what version 2 was trained on" in text
 
