@@ -146,7 +146,7 @@ def main(
     report = Report("monitoring", {"runs": runs, "scale": scale, "only": only})
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     for name, table in _chosen(only, _tables(home, runs, scale, peers)):
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Progress(*columns, console=console, transient=True, refresh_per_second=1) as progress:
             progress.add_task(name)
             rows = table()
         for figure in rows:
