@@ -65,11 +65,7 @@ training_ranges as (
             cast(features.{{ feature }} as double precision) as feature_value,
             case
                 when features.{{ feature }} is null then 0
-                else
-                    1
-                    {% for cut in cuts %}
-                        + cast(features.{{ feature }} >= cut_points.{{ feature }}_cut_{{ cut }} as integer)
-                    {% endfor %}
+                else {{ bin_of('features.' ~ feature, 'cut_points.' ~ feature ~ '_cut_', 1, cuts | length) }}
             end as bin,
             case
                 when
