@@ -68,5 +68,7 @@ class Receipts(_Part):
     @classmethod
     def _enough_to_compare(cls, value: int) -> int:
         if 0 < value < 7:
-            raise ValueError(f"wait_days is {value}: give 0, or a week and more, or there is nothing to compare")
+            raise ValueError(
+                f"wait_days is {value}: give 0, or a week and more, or there is nothing to compare"
+            )
         return value
